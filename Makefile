@@ -1,0 +1,32 @@
+# The two commands of the README are `make demo` and `make test`; both do all the set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lint check slow clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[brain,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/wardround run benchmarks/schedules/quickstart.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test
+
+slow: setup
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Schedules and policies that come with the project, as YAML."""

@@ -1,0 +1,1 @@
+"""What `wardround sites check` does."""

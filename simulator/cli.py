@@ -1,0 +1,132 @@
+"""The command `wardround`. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="wardround",
+    help="Simulate hospitals that arrive one after another, and what a segmentation network keeps of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+sites_app = typer.Typer(help="Look at the data of sites.", no_args_is_help=True)
+app.add_typer(sites_app, name="sites")
+
+
+class GridName(StrEnum):
+    """Where sites run: in this process, or on Ray."""
+
+    LOCAL = "local"
+    ACTORS = "actors"
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="Print text for people or JSON for machines.")]
+
+
+@app.command()
+def run(
+    schedule: Annotated[Path | None, typer.Argument(help="A schedule YAML, or the name of a shipped one.")] = None,
+    grid: Annotated[GridName, typer.Option(help="local: in this process; actors: on Ray.")] = GridName.ACTORS,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make [default: runs/NAME-TIME].")] = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed, in place of the schedule's.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, print the timeline, run nothing.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="A run folder to go on with.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray to attach to, such as auto.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Run an arrival schedule to its end, or go on with a run that was stopped."""
+    from simulator.running import describe, go_on, start
+    from sites.errors import UserError
+
+    if (schedule is None) == (resume is None):
+        raise UserError("wardround run: name a schedule to run, or a run folder with --resume; not both")
+    if resume is not None:
+        if out or seed is not None or overrides or dry_run:
+            raise UserError("wardround run --resume: the folder holds the settings; leave out --out, --seed and --set")
+        go_on(resume, grid.value, address, as_json=output is Format.JSON)
+        return
+    assert schedule is not None
+    if dry_run:
+        describe(schedule, overrides or [], seed, as_json=output is Format.JSON)
+        return
+    start(schedule, overrides or [], seed, out, grid=grid.value, address=address, as_json=output is Format.JSON)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Write a run's report, one self-contained HTML page, into its folder."""
+    from simulator.running import write_report
+    from simulator.store import Store
+
+    path = write_report(Store(folder))
+    typer.echo(json.dumps({"report": str(path)}) if output is Format.JSON else f"report: {path}")
+
+
+@app.command()
+def doctor(output: FormatOption = Format.TEXT) -> None:
+    """Say whether this installation can run."""
+    from simulator.doctor import examine
+
+    raise typer.Exit(examine(as_json=output is Format.JSON))
+
+
+@sites_app.command("check")
+def check_sites(
+    root: Annotated[Path, typer.Argument(help="A folder ROOT/<site>/{images,masks}/<case>.<ending>.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the folder source.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """List every fault of a data folder: unreadable, mismatched, unlabelled or lost files, and split patients."""
+    from simulator.checking import check_folder
+
+    raise typer.Exit(check_folder(root, settings or [], as_json=output is Format.JSON))
+
+
+def main() -> None:
+    """Run the command. Exit codes: 0 all done, 1 a site or a run failed, 2 bad input, 130 interrupted."""
+    from click.exceptions import Abort, ClickException
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(app(standalone_mode=False))
+    except ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, Abort):
+        sys.exit(130)
+    except Exception as error:
+        from sites.errors import UserError, WardroundError
+
+        if not isinstance(error, WardroundError):
+            raise
+        typer.echo(f"wardround: {error}", err=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Let a polite kill end a run as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

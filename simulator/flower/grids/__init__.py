@@ -1,0 +1,1 @@
+"""Grids of our own beside Flower's: in this process, and over sticky Ray actors."""

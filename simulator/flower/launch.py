@@ -1,0 +1,77 @@
+"""Runs a store's schedule on one of our own Grids."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from flwr.app import Context, RecordDict
+from flwr.serverapp import Grid
+
+from simulator.flower.server_app import server_app
+from simulator.loop import Progress
+from simulator.store import Store
+
+GridName = Literal["local", "actors"]
+
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_LOG_LEVEL": "CRITICAL",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def launch(store: Store, grid_name: GridName, progress: Progress, address: str | None = None) -> None:
+    """Run a store's schedule to its end, in this process or on Ray (`address` attaches to a running one).
+
+    Raises `SitesFailed` where a site does not do what the schedule says.
+    """
+    context = Context(
+        run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={"run-dir": str(store.root.resolve())}
+    )
+    with _grid(store, grid_name, address) as grid:
+        server_app(progress)(grid=grid, context=context)
+
+
+@contextmanager
+def _grid(store: Store, name: GridName, address: str | None) -> Iterator[Grid]:
+    schedule = store.schedule()
+    homes = [store.home(site) for site in schedule.timeline.sites]
+    if name == "local":
+        from simulator.flower.grids.local import LocalGrid
+
+        yield LocalGrid(homes)
+        return
+    with on_ray(address):
+        import ray
+
+        from simulator.flower.grids.actors import SiteActorGrid
+
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        grid = SiteActorGrid(homes, actors=cores, reply_seconds=schedule.config.limits.reply_seconds)
+        try:
+            yield grid
+        finally:
+            grid.close()
+
+
+@contextmanager
+def on_ray(address: str | None) -> Iterator[None]:
+    """Start Ray in silence, or attach to a running one; leave no process of ours behind."""
+    import ray
+
+    os.environ.update(QUIET)
+    here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+    options = {"runtime_env": {"env_vars": {**QUIET, "PYTHONPATH": here}}} if address else {"include_dashboard": False}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    try:
+        yield
+    finally:
+        ray.shutdown()

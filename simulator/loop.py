@@ -1,0 +1,126 @@
+"""The only loop: broadcast, exchange, absorb, score, checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from simulator.contract import Purpose
+from simulator.schedule import Schedule
+from simulator.store import Store
+from sites.errors import WardroundError
+from sites.gate import Code
+from sites.scoring import METRICS, Scores
+from sites.seeds import seed_of, seeded
+from sites.stream import Turn
+from sites.wire import Payload, Weights
+from strategies import Server
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A site that did not do what the schedule says."""
+
+    site: str
+    step: int
+    purpose: Purpose
+    code: Code
+
+    def __str__(self) -> str:
+        return f"site '{self.site}' failed to {self.purpose} at step {self.step}: {self.code.name}"
+
+
+class SitesFailed(WardroundError):
+    """One or more sites did not do what the schedule says; the run stops there, and can be resumed."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        super().__init__("; ".join(map(str, failures)))
+        self.failures = tuple(failures)
+
+
+class Exchange(Protocol):
+    """Carries messages to sites and back. Both raise `SitesFailed` after every site has answered or run out of time."""
+
+    def learn(self, downs: Mapping[str, Payload], turn: Turn) -> Mapping[str, Payload]:
+        """Send each site its broadcast and return their uploads, in the order of `downs`."""
+        ...
+
+    def score(self, segmenter: Weights, sites: Sequence[str], turn: Turn) -> Mapping[str, Scores]:
+        """Send each site the segmenter and return their scores, in the order of `sites`."""
+        ...
+
+
+class Progress(Protocol):
+    """Is told what the run is doing."""
+
+    def begin(self, total: int, done: int) -> None:
+        """A run begins that has `total` site turns, of which `done` were done before."""
+        ...
+
+    def doing(self, what: str) -> None: ...
+
+    def advance(self, count: int = 1) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One turn of the run: sites that learn at the same time, or all sites being scored."""
+
+    purpose: Purpose
+    turn: Turn
+    sites: tuple[str, ...]
+
+
+def events_of(schedule: Schedule, server: Server[Any, Any]) -> Iterator[Event]:
+    """Lay out every turn of a run in its total order; the untrained network is scored first, as step 0."""
+    timeline, serial = schedule.timeline, 0
+    yield Event(purpose=Purpose.SCORE, turn=Turn(step=0, round=0, serial=0), sites=timeline.sites)
+    for step in timeline.steps:
+        rounds = range(1, schedule.config.budget.rounds + 1)
+        for round_, group in ((r, group) for r in rounds for group in server.rota(step.arriving, step.online)):
+            serial += 1
+            yield Event(purpose=Purpose.LEARN, turn=Turn(step=step.number, round=round_, serial=serial), sites=group)
+        serial += 1
+        turn = Turn(step=step.number, round=schedule.config.budget.rounds, serial=serial)
+        yield Event(purpose=Purpose.SCORE, turn=turn, sites=timeline.sites)
+
+
+def run(schedule: Schedule, exchange: Exchange, store: Store, progress: Progress) -> None:
+    """Run a schedule from where its store stands to the end. Raises `SitesFailed`."""
+    seed = schedule.config.seed
+    with seeded(seed_of(seed, "server")):
+        server = schedule.strategy.server(schedule.strategy_config, schedule.setting)
+    newest = store.restore(server)
+    events = list(events_of(schedule, server))
+    done = [event for event in events if event.turn.serial <= newest]
+    progress.begin(sum(len(event.sites) for event in events), sum(len(event.sites) for event in done))
+    for event in events[len(done) :]:
+        turn = event.turn
+        place = f"step {turn.step}/{len(schedule.timeline.steps)}"
+        if event.purpose is Purpose.LEARN:
+            progress.doing(f"{place}, round {turn.round}: {', '.join(event.sites)} learning")
+            with seeded(seed_of(seed, "broadcast", turn.serial)):
+                downs = {site: server.broadcast(site, turn.step) for site in event.sites}
+            uploads = exchange.learn(downs, turn)
+            progress.doing(f"{place}, round {turn.round}: server absorbing")
+            with seeded(seed_of(seed, "absorb", turn.serial)):
+                server.absorb(uploads, turn.step)
+        else:
+            progress.doing(f"{place}: scoring every site")
+            segmenter = server.predictor().state_dict()
+            store.add_predictor(turn.step, segmenter)
+            scores = exchange.score(segmenter, event.sites, turn)
+            store.add_scores(_rows(scores, turn.step, schedule.setting.shape.structures))
+        store.checkpoint(server.state_dict(), turn.serial)
+
+
+def _rows(scores: Mapping[str, Scores], step: int, structures: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row for each site, case and structure."""
+    return [
+        {"step": step, "site": site, "case": case, "structure": structure}
+        | dict(zip(METRICS, found.values[case, column].tolist(), strict=True))
+        for site, found in scores.items()
+        for case in range(int(found.held))
+        for column, structure in enumerate(structures)
+    ]

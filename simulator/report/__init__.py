@@ -1,0 +1,1 @@
+"""The report of a run: figures, words, and the self-contained page that holds them."""

@@ -1,0 +1,83 @@
+"""Builds what the report shows from a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from simulator.report.view import RunView, Sample, StepView
+from simulator.schedule import Schedule
+from simulator.store import Store
+from sites.errors import WardroundError
+from sites.ledger import read_rows
+from sites.scoring import predict
+from strategies.common.segmenter import build_segmenter
+
+
+def view_of(store: Store) -> RunView:
+    """Return the view of a run, finished or not."""
+    schedule = store.schedule()
+    timeline = schedule.timeline
+    settings = {key: value for key, value in _dotted(schedule.resolved()) if key != "name"}
+    releases = pd.DataFrame(
+        read_rows(store.root / "receipts.jsonl"), columns=["site", "step", "purpose", "field", "kind", "bytes"]
+    )
+    return RunView(
+        name=schedule.config.name,
+        task=schedule.config.task,
+        strategy=schedule.config.strategy.name,
+        settings=settings,
+        versions=store.versions(),
+        seed=schedule.config.seed,
+        steps=tuple(StepView(step=step.number, arriving=step.arriving, online=step.online) for step in timeline.steps),
+        unseen=timeline.unseen,
+        sites=timeline.sites,
+        structures=schedule.setting.shape.structures,
+        scores=store.scores(),
+        releases=releases,
+        samples=tuple(_samples(schedule, store.predictors())),
+        failures=() if store.done else store.failures(),
+        complete=store.done,
+    )
+
+
+def _samples(schedule: Schedule, predictors: Mapping[int, dict[str, Tensor]]) -> Iterator[Sample]:
+    """Yield a held-out slice of each site with what each step's segmenter finds in it, read from the source.
+
+    A source whose files are gone since the run yields nothing.
+    """
+    network = build_segmenter(schedule.setting)
+    for site in schedule.timeline.sites:
+        try:
+            case = schedule.source.held_out(site, 1)[0]
+        except WardroundError:
+            return
+        middle = len(case.images) // 2
+        image = case.images[middle]
+        predictions = {}
+        for step, weights in predictors.items():
+            network.load_state_dict(weights)
+            predictions[step] = predict(network, image[None])[0].numpy()
+        shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+        yield Sample(
+            site=site,
+            image=shown.numpy(),
+            reference=case.masks[middle].to(torch.uint8).numpy(),
+            predictions=predictions,
+        )
+
+
+def _dotted(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Flatten nested settings to dotted keys."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _dotted(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, list | Mapping) for inner in value):
+        for position, inner in enumerate(value, start=1):
+            yield from _dotted(inner, f"{prefix}.{position}")
+    else:
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

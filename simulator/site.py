@@ -1,0 +1,145 @@
+"""A site at work: it answers one message, and whatever goes wrong there leaves as a bare code."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TextIO
+
+from simulator.contract import Contract, Purpose, Reply, Request, contracts_of
+from simulator.document import Document
+from simulator.schedule import Schedule, from_json
+from sites.errors import DataGone, SourceError, WireError
+from sites.gate import Code, Gate, Refused, SitePolicy
+from sites.ledger import Ledger
+from sites.scoring import score_cases
+from sites.seeds import seed_of, seeded
+from sites.stream import Arrival, SiteStream
+from sites.vault import Vault, locked
+from sites.wire import Payload, unpack
+from strategies.common.segmenter import build_segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `site.log`, `vault/`."""
+
+    site: str
+    root: Path
+
+    def policy(self) -> SitePolicy:
+        """Return the site's own policy; where it has none, nothing is admitted."""
+        path = self.root / "policy.yaml"
+        if not path.exists():
+            return SitePolicy(admit=())
+        document = Document.read(path)
+        return document.validated(SitePolicy, document.data)
+
+
+def answer(request: Request, home: Home) -> Reply:
+    """Do what a message asks, and return what may leave. Never raises for what goes wrong at the site."""
+    try:
+        with _private_output(home) as log:
+            return _answer(request, home, log)
+    except Exception:  # the log itself can't be written
+        return Reply(code=Code.SITE_ERROR, site=-1, fingerprint="")
+
+
+def _answer(request: Request, home: Home, log: TextIO) -> Reply:
+    position = -1
+    try:
+        schedule, contracts = _agreed(request.schedule)
+        position = schedule.timeline.sites.index(home.site)
+        if request.purpose is Purpose.HELLO:
+            return Reply(code=Code.OK, site=position, fingerprint="")
+        contract = contracts[request.purpose]
+        with locked(home.root):
+            return _work(request, home, schedule, contract, position)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit or a cancellation carries a text as well
+        traceback.print_exc(file=log)
+        return Reply(code=_code_of(error), site=position, fingerprint="")
+
+
+def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, position: int) -> Reply:
+    """Unpack what came down, learn or score, and pass the result through the gate."""
+    gate = Gate(home.policy(), Ledger(home.root / "ledger.jsonl"))
+    try:
+        if request.fingerprint != contract.fingerprint:
+            raise Refused(Code.BAD_REQUEST)
+        gate.admit(contract.up.manifest)
+        down = unpack(contract.down.blank, contract.down.manifest, request.body)
+        gate.received(request.body, contract.down.manifest, request.turn, request.purpose)
+        vault = Vault(home.root / "vault", request.turn.serial)
+        up = (
+            _learn(request, home, schedule, down, vault)
+            if request.purpose is Purpose.LEARN
+            else _score(home, schedule, down)
+        )
+        body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose)
+        if request.purpose is Purpose.LEARN:
+            vault.commit()
+    except BaseException as error:
+        gate.refuse(_code_of(error), request.turn, request.purpose)
+        raise
+    return Reply(code=Code.OK, site=position, fingerprint=contract.fingerprint, body=body)
+
+
+def _learn(request: Request, home: Home, schedule: Schedule, down: Payload, vault: Vault) -> Payload:
+    turn = request.turn
+    stream = SiteStream(schedule.source, home.site, schedule.timeline.visits[home.site], home.root / "newest-step")
+    seed = seed_of(schedule.config.seed, "learn", home.site, turn.step, turn.round)
+    arrival = Arrival(site=home.site, step=turn.step, round=turn.round, cases=stream.open(turn.step), seed=seed)
+    with seeded(seed):
+        up: Payload = schedule.strategy.learn(schedule.strategy_config, schedule.setting, down, arrival, vault)
+    return up
+
+
+def _score(home: Home, schedule: Schedule, down: Payload) -> Payload:
+    network = build_segmenter(schedule.setting)
+    network.load_state_dict(dict(down.segmenter))  # type: ignore[attr-defined]
+    most = schedule.config.cases.held_out
+    with seeded(schedule.config.seed):
+        return score_cases(network, schedule.source.held_out(home.site, most), schedule.setting.shape, most)
+
+
+@lru_cache(maxsize=4)
+def _agreed(schedule_json: str) -> tuple[Schedule, dict[Purpose, Contract]]:
+    schedule = from_json(schedule_json)
+    return schedule, dict(contracts_of(schedule))
+
+
+def _code_of(error: BaseException) -> Code:
+    if isinstance(error, Refused) and isinstance(error.code, Code) and error.code is not Code.OK:
+        return error.code
+    known = {DataGone: Code.DATA_GONE, SourceError: Code.DATA_UNREADABLE, WireError: Code.BAD_REQUEST}
+    return next((code for kind, code in known.items() if isinstance(error, kind)), Code.SITE_ERROR)
+
+
+@contextmanager
+def _private_output(home: Home) -> Iterator[TextIO]:
+    """Keep what a site prints or logs in its own log: a terminal or a log collector would be a way out.
+
+    Every logger is turned round, because MONAI, nibabel and others hold a console of their own.
+    """
+    home.root.mkdir(parents=True, exist_ok=True)
+    root = logging.getLogger()
+    named = [logger for logger in root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    handlers = [(logger, logger.handlers) for logger in (root, *named)]
+    path = home.root / "site.log"
+    # A file name that is not UTF-8 must not fail the log, and be told by that failure.
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as log, redirect_stdout(log), redirect_stderr(log):
+        for logger, _ in handlers:
+            ends = logger is root or not logger.propagate
+            logger.handlers = [logging.StreamHandler(log)] if ends else []
+        try:
+            yield log
+        finally:
+            for logger, before in handlers:
+                logger.handlers = before

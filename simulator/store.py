@@ -1,0 +1,166 @@
+"""The run folder: settings, scores, receipts, predictors, the sites' private folders, checkpoint, and `done`."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import platform
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from simulator.schedule import Schedule, as_yaml, read_schedule
+from simulator.site import Home
+from sites.errors import UserError
+from sites.files import write_whole
+from sites.ledger import mend, read_rows
+from sites.scoring import METRICS
+from strategies import Server
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PACKAGES = ("wardround", "torch", "flwr", "ray", "monai", "diffusers", "numpy", "pandas", "pydantic")
+
+
+class Store:
+    """A run's folder. Scores are cut back to the newest checkpoint on resuming; receipts and ledgers never are."""
+
+    def __init__(self, root: Path) -> None:
+        """Open a run folder. Raises `UserError` where it is not one."""
+        if not (root / "config.yaml").exists():
+            raise UserError(f"{root}: is not a run folder (it has no config.yaml); name one that `wardround run` made")
+        self.root = root
+
+    @classmethod
+    def create(cls, root: Path, schedule: Schedule) -> Store:
+        """Make a run folder, each site with its own copy of its policy. Raises `UserError` where one is there."""
+        if root.exists() and any(root.iterdir()):
+            raise UserError(f"{root}: is there already and not empty; choose another --out, or --resume it")
+        for site, policy in schedule.policies.items():
+            write_whole(root / "sites" / site / "policy.yaml", as_yaml(policy.model_dump(mode="json")))
+        write_whole(root / "versions.json", json.dumps(versions(), indent=1) + "\n")
+        write_whole(root / "config.yaml", as_yaml(schedule.resolved()))
+        return cls(root)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder for one process at a time. Raises `UserError` where another one runs it."""
+        with (self.root / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"{self.root}: another process is running it; wait for its end, or stop it") from error
+            yield
+
+    def schedule(self) -> Schedule:
+        """Return the schedule that the run was started with."""
+        return read_schedule(self.root / "config.yaml")
+
+    def home(self, site: str) -> Home:
+        """Return a simulated site's private folder."""
+        return Home(site=site, root=self.root / "sites" / site)
+
+    @property
+    def done(self) -> bool:
+        return (self.root / "done").exists()
+
+    def restore(self, server: Server[Any, Any]) -> int:
+        """Bring a server back to the newest checkpoint and cut the scores to it; return its serial, or -1."""
+        mend(self.root / "receipts.jsonl")
+        path = self.root / "checkpoint.safetensors"
+        if not path.exists():
+            self._cut_scores(0)
+            return -1
+        with safe_open(path, framework="pt") as checkpoint:
+            place = json.loads(checkpoint.metadata()["place"])
+            server.load_state_dict({key: checkpoint.get_tensor(key) for key in checkpoint.keys()})  # noqa: SIM118
+        self._cut_scores(place["scores"])
+        serial: int = place["serial"]
+        return serial
+
+    def checkpoint(self, state: Mapping[str, Tensor], serial: int) -> None:
+        """Save the server's state and the run's place, whole or not at all."""
+        place = {"serial": serial, "scores": self._scores.stat().st_size if self._scores.exists() else 0}
+        tensors = {key: tensor.detach().contiguous().clone() for key, tensor in state.items()}
+        write_whole(self.root / "checkpoint.safetensors", save(tensors, metadata={"place": json.dumps(place)}))
+
+    def finish(self) -> None:
+        """Mark the run as done: every step and site did what the schedule says."""
+        write_whole(self.root / "done", json.dumps({"finished": now()}) + "\n")
+
+    def add_scores(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        _append(self._scores, rows)
+
+    def add_receipts(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        _append(self.root / "receipts.jsonl", rows)
+
+    def add_failures(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        _append(self.root / "failures.jsonl", rows)
+
+    def add_predictor(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        """Keep the segmenter as it stands after a step (0: untrained)."""
+        tensors = {key: tensor.detach().contiguous().clone() for key, tensor in weights.items()}
+        write_whole(self.root / "predictors" / f"step-{step:03d}.safetensors", save(tensors))
+
+    def predictors(self) -> dict[int, dict[str, Tensor]]:
+        """Return the segmenter's weights after each step that was scored."""
+        paths = sorted((self.root / "predictors").glob("step-*.safetensors"))
+        return {int(path.stem.removeprefix("step-")): load(path.read_bytes()) for path in paths}
+
+    def scores(self) -> pd.DataFrame:
+        """Return the scores: a row for each step, site, case and structure."""
+        import pandas as pd
+
+        return pd.DataFrame(read_rows(self._scores), columns=["step", "site", "case", "structure", *METRICS])
+
+    def versions(self) -> dict[str, str]:
+        """Return what the run was made with."""
+        found: dict[str, str] = json.loads((self.root / "versions.json").read_text(encoding="utf-8"))
+        return found
+
+    def failures(self) -> tuple[str, ...]:
+        """Return a sentence for each site that failed, oldest first."""
+        rows = read_rows(self.root / "failures.jsonl")
+        return tuple(f"site '{r['site']}' failed to {r['purpose']} at step {r['step']}: {r['code']}" for r in rows)
+
+    @property
+    def _scores(self) -> Path:
+        return self.root / "scores.jsonl"
+
+    def _cut_scores(self, size: int) -> None:
+        if self._scores.exists():
+            with self._scores.open("r+b") as file:
+                file.truncate(size)
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Return what the run was made with: package versions, Python, the commit of a checkout, and the time."""
+    found = {"python": platform.python_version(), "started": now()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    here = Path(__file__).parent
+    with suppress(OSError, subprocess.CalledProcessError):
+        found["commit"] = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    return found
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))

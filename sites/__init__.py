@@ -1,0 +1,1 @@
+"""The hospital: what it holds, and the one door out of it."""

@@ -1,0 +1,133 @@
+"""The only way out of a site: a policy that the site owns, a closed set of refusals, and a ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from sites.errors import WardroundError, WireError
+from sites.ledger import Ledger, Row
+from sites.stream import Turn
+from sites.wire import Kind, Manifest, Payload, kinds_of, pack, unpack
+
+
+class Code(IntEnum):
+    """Why nothing left a site. The set is closed: a code is all that the other end learns."""
+
+    OK = 0
+    SITE_ERROR = 1
+    KIND_NOT_ADMITTED = 2
+    NOT_AS_DECLARED = 3
+    NOT_FINITE = 4
+    OVER_BUDGET = 5
+    DATA_GONE = 6
+    DATA_UNREADABLE = 7
+    BAD_REQUEST = 8
+    BUSY = 9
+    NO_REPLY = 10
+    SITE_DIED = 11
+
+
+class Refused(WardroundError):
+    """Nothing left the site, for the reason that the code names."""
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.name)
+        self.code = code
+
+
+class SitePolicy(BaseModel):
+    """What a site lets out. The site owns it; a strategy can't write it.
+
+    admit: the kinds that may leave
+    byte_budget: the most bytes that may leave in a run (None: no bound)
+    round_counts_to: counts leave rounded to a multiple of this (never to less than one multiple)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    admit: tuple[Kind, ...]
+    byte_budget: int | None = Field(default=None, ge=1)
+    round_counts_to: int = Field(default=1, ge=1)
+
+    def refused_kinds(self, manifest: Manifest) -> tuple[Kind, ...]:
+        """Return the kinds of a manifest that this policy does not admit, in the manifest's order."""
+        return tuple(dict.fromkeys(leaf.kind for leaf in manifest if leaf.kind not in self.admit))
+
+
+class Gate:
+    """Lets a payload out, or refuses it; either way the ledger has a row before anything is sent."""
+
+    def __init__(self, policy: SitePolicy, ledger: Ledger) -> None:
+        self.policy = policy
+        self._ledger = ledger
+
+    def admit(self, manifest: Manifest) -> None:
+        """Raise `Refused` where the policy does not admit every kind that a manifest declares."""
+        if self.policy.refused_kinds(manifest):
+            raise Refused(Code.KIND_NOT_ADMITTED)
+
+    def release(
+        self, payload: Payload, blank: Payload, manifest: Manifest, turn: Turn, purpose: str
+    ) -> dict[str, bytes]:
+        """Return the bytes that may leave, by leaf key; raise `Refused` where the payload may not.
+
+        A payload may leave where its kinds are admitted, it is exactly what its manifest declares, all its
+        floats are finite, and the byte budget holds it.
+        """
+        self.admit(manifest)
+        if type(payload) is not type(blank):
+            raise Refused(Code.NOT_AS_DECLARED)
+        try:
+            # A copy of the gate's own: what is looked at here is what leaves, whatever becomes of the payload.
+            leaving = unpack(blank, manifest, pack(payload, manifest))
+        except WireError as error:
+            raise Refused(Code.NOT_AS_DECLARED) from error
+        self._round_counts(leaving)
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors_in(leaving, kinds_of(type(leaving)))):
+            raise Refused(Code.NOT_FINITE)
+        packed = pack(leaving, manifest)
+        total = sum(map(len, packed.values()))
+        if self.policy.byte_budget is not None and self._ledger.bytes_released + total > self.policy.byte_budget:
+            raise Refused(Code.OVER_BUDGET)
+        self._ledger.append(account(packed, manifest, turn, purpose, event="release"))
+        return packed
+
+    def refuse(self, code: Code, turn: Turn, purpose: str) -> None:
+        """Record that nothing left."""
+        self._ledger.append([{"event": "refusal", "purpose": purpose, **turn.as_row(), "code": code.name}])
+
+    def received(self, packed: Mapping[str, bytes], manifest: Manifest, turn: Turn, purpose: str) -> None:
+        """Record what came down to the site."""
+        self._ledger.append(account(packed, manifest, turn, purpose, event="received"))
+
+    def _round_counts(self, payload: Payload) -> None:
+        """Round every count in place, in double: a float32 quotient of a large count gives no multiple."""
+        unit = self.policy.round_counts_to
+        counted = [name for name, kind in kinds_of(type(payload)).items() if kind is Kind.COUNT]
+        for tensor in _tensors_in(payload, counted if unit > 1 else ()):
+            tensor.copy_((tensor.double() / unit).round().clamp(min=1) * unit)
+
+
+def account(packed: Mapping[str, bytes], manifest: Manifest, turn: Turn, purpose: str, *, event: str) -> list[Row]:
+    """Return a row per declared field: its kind, bytes, and the SHA-256 over its leaves in manifest order."""
+    rows: dict[str, Row] = {}
+    digests = {leaf.field: hashlib.sha256() for leaf in manifest}
+    for leaf in manifest:
+        digests[leaf.field].update(packed[leaf.key])
+        row = rows.setdefault(
+            leaf.field,
+            {"event": event, "purpose": purpose, **turn.as_row(), "field": leaf.field, "kind": leaf.kind, "bytes": 0},
+        )
+        row["bytes"] += len(packed[leaf.key])
+    return [{**row, "sha256": digests[field].hexdigest()} for field, row in rows.items()]
+
+
+def _tensors_in(payload: Payload, names: Iterable[str]) -> list[Tensor]:
+    values = [getattr(payload, name) for name in names]
+    return [tensor for value in values for tensor in (value.values() if isinstance(value, Mapping) else [value])]

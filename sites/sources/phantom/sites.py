@@ -1,0 +1,58 @@
+"""The scanner of each site, at shift 1: the tables to read, or to change, when a benchmark needs other sites.
+
+A is close to the reference; A to D is the usual order of arrival, E and F the usual unseen sites (each leaves the
+range that A to D span), A to J a sequence of ten; K and L are milder, for a second unseen pair or a mixed site.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sites.sources.phantom.scanners import FundusCamera, MagneticScanner
+
+
+REFERENCE_SCANNER: Final = MagneticScanner(90, 1.0, 1.0, (0.0, 0.0, 0.0, 0.0), 0.7, 0.02)
+
+SCANNERS: Final[dict[str, MagneticScanner]] = {
+    #                   view  echo  contrast     bias x,     y,   x^2,   y^2   blur  noise
+    "A": MagneticScanner(92, 1.05, 1.0, (0.05, 0.05, -0.1, -0.1), 0.7, 0.02),  # surface array at 3 T
+    "B": MagneticScanner(112, 2.4, 1.2, (0.6, -0.6, -0.5, -0.3), 1.1, 0.03),  # long echo, wide view
+    "C": MagneticScanner(72, 0.6, 0.9, (-0.3, 1.3, 0.1, 0.6), 0.8, 0.05),  # endorectal coil at 1.5 T
+    "D": MagneticScanner(104, 0.4, 0.8, (-1.2, -1.0, 0.4, 0.3), 1.5, 0.05),  # old coil in front, thick blur
+    "E": MagneticScanner(78, 2.4, 1.2, (1.1, 1.0, 0.4, -0.4), 0.7, 0.06),  # unseen: heavy T2, coil to one side
+    "F": MagneticScanner(124, 0.45, 0.8, (-1.0, 0.4, 0.6, 0.7), 1.6, 0.05),  # unseen: widest view, short echo
+    "G": MagneticScanner(84, 1.4, 0.7, (0.7, -0.9, 0.2, 0.3), 1.0, 0.03),
+    "H": MagneticScanner(105, 0.7, 1.4, (0.0, 1.0, -0.5, 0.4), 0.6, 0.05),
+    "I": MagneticScanner(118, 1.6, 0.8, (-0.6, -0.8, 0.5, -0.4), 1.4, 0.04),
+    "J": MagneticScanner(78, 0.8, 1.2, (-1.0, 0.2, 0.3, 0.5), 0.9, 0.10),
+    "K": MagneticScanner(98, 1.2, 0.9, (0.3, 0.4, -0.2, 0.0), 0.9, 0.03),
+    "L": MagneticScanner(86, 0.8, 1.1, (-0.3, -0.3, 0.2, -0.2), 1.1, 0.04),
+}
+
+REFERENCE_CAMERA: Final = FundusCamera(3.6, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 1.0, 0.1, 0.02, 0.03, 0.015)
+
+CAMERAS: Final[dict[str, FundusCamera]] = {
+    #                view       gain r, g, b          gamma r, g, b  exposure vignette haze blur noise
+    "A": FundusCamera(3.6, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 1.0, 0.12, 0.02, 0.03, 0.015),
+    "B": FundusCamera(4.2, (0.92, 1.03, 1.1), (1.1, 1.05, 1.0), 0.9, 0.4, 0.05, 0.05, 0.03),
+    "C": FundusCamera(3.2, (1.05, 0.95, 0.88), (0.92, 0.95, 1.0), 1.05, 0.1, 0.08, 0.06, 0.04),
+    "D": FundusCamera(4.0, (0.88, 0.96, 1.12), (0.97, 1.0, 0.92), 0.85, 0.6, 0.14, 0.06, 0.04),
+    "E": FundusCamera(4.5, (1.05, 1.08, 0.9), (1.2, 1.15, 1.1), 1.0, 0.6, 0.05, 0.04, 0.05),
+    "F": FundusCamera(3.2, (0.8, 1.03, 1.05), (1.0, 0.85, 0.85), 0.9, 0.3, 0.2, 0.08, 0.03),
+    "G": FundusCamera(4.2, (0.9, 0.6, 0.9), (1.2, 1.0, 1.2), 1.2, 0.4, 0.1, 0.06, 0.04),
+    "H": FundusCamera(3.2, (0.8, 1.2, 0.7), (0.7, 1.3, 1.0), 0.7, 0.6, 0.2, 0.04, 0.05),
+    "I": FundusCamera(4.6, (1.1, 0.9, 1.6), (1.5, 0.8, 0.7), 0.9, 0.2, 0.3, 0.05, 0.02),
+    "J": FundusCamera(3.8, (0.6, 0.7, 0.7), (0.9, 0.7, 1.3), 1.1, 1.0, 0.1, 0.09, 0.07),
+    "K": FundusCamera(3.4, (1.1, 1.0, 0.8), (1.1, 1.2, 1.1), 0.9, 0.3, 0.05, 0.04, 0.03),
+    "L": FundusCamera(4.0, (0.9, 0.9, 1.2), (0.9, 0.9, 0.8), 1.1, 0.2, 0.10, 0.05, 0.02),
+}
+
+
+def scanners(shift: float) -> dict[str, MagneticScanner]:
+    """Return every site's scanner, `shift` (0 or more) times as far from the reference as in its row."""
+    return {site: REFERENCE_SCANNER.towards(own, shift) for site, own in SCANNERS.items()}
+
+
+def cameras(shift: float) -> dict[str, FundusCamera]:
+    """Return every site's camera, `shift` (0 or more) times as far from the reference as in its row."""
+    return {site: REFERENCE_CAMERA.towards(own, shift) for site, own in CAMERAS.items()}

@@ -1,0 +1,107 @@
+"""What is learnt: one file per method, both of its sides in it. This is the seam that each file fills."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from sites.errors import ConfigError
+from sites.stream import Arrival
+from sites.vault import Vault
+from sites.wire import Payload
+from strategies.setting import Setting
+
+C = TypeVar("C", bound="StrategyConfig")
+Down = TypeVar("Down", bound=Payload)
+Up = TypeVar("Up", bound=Payload)
+
+State = dict[str, Tensor]
+
+
+class StrategyConfig(BaseModel):
+    """Base of every strategy's settings: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(ABC, Generic[Down, Up]):
+    """The central side of a strategy; lives as long as the run."""
+
+    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return the groups of sites that learn in a round: within a group at the same time, group after group.
+
+        `arriving` are the sites whose data come in with this step, `online` all that hold data now (the arriving
+        ones included). Unless a strategy says otherwise, the arriving sites learn at the same time.
+        """
+        return (arriving,)
+
+    @abstractmethod
+    def broadcast(self, site: str, step: int) -> Down:
+        """Return what goes down to a site before it learns."""
+
+    @abstractmethod
+    def absorb(self, uploads: Mapping[str, Up], step: int) -> None:
+        """Take in what a group of sites released, in the order of the rota."""
+
+    @abstractmethod
+    def predictor(self) -> nn.Module:
+        """Return the segmenter as it stands: images [N, C, H, W] in 0..1 to logits [N, S, H, W]."""
+
+    @abstractmethod
+    def state_dict(self) -> State:
+        """Return all that a resumed run needs."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """Take back what `state_dict` returned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy(Generic[C, Down, Up]):
+    """What a strategy's file holds as STRATEGY.
+
+    `learn` runs in the site's process; it is a plain function, since any process may serve any site: what a site
+    keeps between turns is in its vault. The blanks are built without data, so that names, dtypes and shapes on
+    the wire can't depend on a patient.
+    """
+
+    config: type[C]
+    server: Callable[[C, Setting], Server[Down, Up]]
+    learn: Callable[[C, Setting, Down, Arrival, Vault], Up]
+    blank_broadcast: Callable[[C, Setting], Down]
+    blank_upload: Callable[[C, Setting], Up]
+
+
+def known() -> tuple[str, ...]:
+    """Return the names of the strategies at hand: the files of this package, and installed entry points."""
+    files = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg and module.name != "setting"]
+    return tuple(sorted({*files, *(point.name for point in entry_points(group="wardround.strategies"))}))
+
+
+def load(name: str) -> Strategy[Any, Any, Any]:
+    """Return a strategy by the name of its file, of an entry point, or by a dotted module name.
+
+    Raises `ConfigError` where there is none, with the nearest name.
+    """
+    points = entry_points(group="wardround.strategies", name=name)
+    module = f"strategies.{name}" if name in known() else name
+    if "." not in module:
+        near = difflib.get_close_matches(name, known(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(known())}"
+        raise ConfigError(f"there is no strategy '{name}'{hint}")
+    try:
+        found = next(iter(points)).load() if points else importlib.import_module(module).STRATEGY
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"strategy '{name}' can't be loaded: {error}") from error
+    if not isinstance(found, Strategy):
+        raise ConfigError(f"strategy '{name}': its STRATEGY is not a strategies.Strategy")
+    return found

@@ -1,0 +1,55 @@
+"""What the tests share: tiny schedules, and runs of them in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+os.environ.update(OMP_NUM_THREADS="1", FLWR_TELEMETRY_ENABLED="0", RAY_USAGE_STATS_ENABLED="0")
+os.environ.update(FLWR_LOG_LEVEL="CRITICAL", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
+
+TINY = {
+    "task": "prostate",
+    "source": {"kind": "phantom", "size": 32, "slices": 1},
+    "arrivals": ["A", "B"],
+    "unseen": ["E"],
+    "cases": {"train": 3, "held_out": 1},
+    "strategy": "finetune",
+    "network": {"widths": [4, 8], "residual_units": 0},
+    "budget": {"iterations": 3, "batch": 3},
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a tiny schedule, some keys replaced (None: left out), and returns its path."""
+
+    def write(**keys: object) -> Path:
+        path = tmp_path / "tiny.yaml"
+        content = {key: value for key, value in {**TINY, **keys}.items() if value is not None}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run_tiny(tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that runs a tiny schedule in this process, and returns the run folder."""
+    from simulator.flower.launch import launch
+    from simulator.flower.server_app import Silence
+    from simulator.schedule import read_schedule
+    from simulator.store import Store
+
+    def run(folder: str = "run", **keys: object) -> Path:
+        schedule = read_schedule(tiny(**keys))
+        schedule.check()
+        store = Store.create(tmp_path / folder, schedule)
+        launch(store, "local", Silence())
+        return store.root
+
+    return run

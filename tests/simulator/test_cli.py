@@ -1,0 +1,183 @@
+"""The command: exit codes, messages, and what a person sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from simulator.cli import main
+from sites.ledger import read_rows
+
+Tiny = Callable[..., Path]
+Run = Callable[..., Path]
+Wardround = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def wardround(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Wardround:
+    """Return a function that calls the command here, in a folder of its own: exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        from simulator import terminal
+
+        terminal.out.file, terminal.err.file = sys.stdout, sys.stderr
+        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        written = capfd.readouterr()
+        return int(ended.value.code or 0), written.out, written.err
+
+    return call
+
+
+def test_a_run_ends_with_the_scores_and_the_path_of_the_report(
+    wardround: Wardround, tiny: Tiny, tmp_path: Path
+) -> None:
+    code, out, err = wardround("run", tiny(), "--grid", "local", "--out", "here")
+    assert code == 0
+    assert "Dice after each step" in out
+    assert out.strip().splitlines()[-1] == "report: here/report.html"
+    assert "step 2/2, round 1: B learning" in err
+    assert (tmp_path / "here" / "report.html").stat().st_size > 10_000
+
+
+def test_a_run_folder_is_named_after_the_schedule_and_the_time(
+    wardround: Wardround, tiny: Tiny, tmp_path: Path
+) -> None:
+    assert wardround("run", tiny(), "--grid", "local")[0] == 0
+    assert [path.name.rpartition("-20")[0] for path in (tmp_path / "runs").iterdir()] == ["tiny"]
+
+
+def test_results_for_machines_are_json_and_nothing_else(wardround: Wardround, tiny: Tiny) -> None:
+    code, out, _ = wardround("run", tiny(), "--grid", "local", "--format", "json", "--seed", 2, "--set", "unseen=[]")
+    result = json.loads(out)
+    assert code == 0
+    assert result["complete"] is True
+    assert result["scores"]["dice"]["unseen"] is None
+    assert 0 <= result["scores"]["dice"]["accuracy"] <= 1
+
+
+def test_a_dry_run_prints_the_timeline_and_makes_nothing(wardround: Wardround, tiny: Tiny, tmp_path: Path) -> None:
+    schedule = tiny(arrivals=["A", ["B", "C"]])
+    code, out, _ = wardround("run", schedule, "--dry-run")
+    assert code == 0
+    assert "B, C" in out
+    assert "segmenter" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+    resolved = json.loads(wardround("run", schedule, "--dry-run", "--format", "json")[1])
+    assert resolved["steps"][1]["arriving"] == ["B", "C"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragment"),
+    [
+        (["run", "nowhere.yaml"], "nowhere.yaml: can't be read"),
+        (["run"], "name a schedule to run, or a run folder with --resume"),
+        (["run", "tiny.yaml", "--set", "budget.rouns=2"], "did you mean 'rounds'?"),
+        (["run", "tiny.yaml", "--out", "."], "is there already and not empty"),
+        (["run", "--resume", "."], "is not a run folder"),
+        (["run", "--resume", ".", "--seed", "3"], "leave out --out, --seed and --set"),
+        (["report", "nowhere"], "is not a run folder"),
+        (["run", "tiny.yaml", "--gird", "local"], "No such option"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_exit_code_2(
+    wardround: Wardround, tiny: Tiny, tmp_path: Path, arguments: list[str], fragment: str
+) -> None:
+    tiny()
+    code, out, err = wardround(*arguments)
+    assert code == 2
+    assert fragment in err
+    assert "Traceback" not in err + out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_site_that_fails_ends_the_run_with_exit_code_1(wardround: Wardround, tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "strict.yaml").write_text("admit: [segmenter, score]\nbyte_budget: 1000\n")
+    code, _, err = wardround("run", tiny(policy="strict.yaml"), "--grid", "local", "--out", "run")
+    assert code == 1
+    assert "site 'A' failed to learn at step 1: OVER_BUDGET" in err
+    assert "to go on: wardround run --resume run" in err
+    assert not (tmp_path / "run" / "done").exists()
+    assert wardround("report", "run")[0] == 0
+    assert "OVER_BUDGET" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_finished_run_is_only_shown_again(wardround: Wardround, run_tiny: Run) -> None:
+    folder = run_tiny()
+    before = (folder / "receipts.jsonl").read_bytes()
+    code, out, _ = wardround("run", "--resume", folder, "--grid", "local")
+    assert code == 0
+    assert "Scores at the end" in out
+    assert (folder / "receipts.jsonl").read_bytes() == before
+
+
+def processes_with(mark: str) -> list[int]:
+    """Return the processes whose environment holds a mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("grid", "number"),
+    [
+        ("local", signal.SIGINT),
+        pytest.param("actors", signal.SIGINT, marks=pytest.mark.slow),
+        ("local", signal.SIGTERM),
+    ],
+)
+def test_an_interrupt_leaves_a_resumable_folder_and_no_process(
+    wardround: Wardround, run_tiny: Run, tmp_path: Path, grid: str, number: signal.Signals
+) -> None:
+    keys = {"arrivals": list("ABCD"), "budget": {"iterations": 40, "batch": 3}}
+    whole = run_tiny("whole", **keys)
+    mark, folder = f"WARDROUND_TEST_{uuid.uuid4().hex}", tmp_path / "run"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "simulator.cli",
+            "run",
+            str(tmp_path / "tiny.yaml"),
+            "--grid",
+            grid,
+            "--out",
+            str(folder),
+        ],
+        env={**os.environ, mark: "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while len(read_rows(folder / "scores.jsonl")) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert f"to go on: wardround run --resume {folder}" in err.replace("\n", "")
+    ended = time.monotonic() + 15
+    while processes_with(mark) and time.monotonic() < ended:
+        time.sleep(0.1)
+    assert processes_with(mark) == []
+    assert wardround("run", "--resume", folder, "--grid", "local")[0] == 0
+    assert (folder / "scores.jsonl").read_bytes() == (whole / "scores.jsonl").read_bytes()

@@ -1,0 +1,107 @@
+"""A schedule is resolved into a timeline, and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from simulator.config import shipped
+from simulator.schedule import from_json, read_schedule
+from sites.errors import UserError
+from sites.stream import Visit
+
+Tiny = Callable[..., Path]
+
+
+def test_sites_arrive_one_after_another_and_go(tiny: Tiny) -> None:
+    timeline = read_schedule(tiny(arrivals=["A", "B", "C"])).timeline
+    assert [(step.number, step.arriving, step.online) for step in timeline.steps] == [
+        (1, ("A",), ("A",)),
+        (2, ("B",), ("B",)),
+        (3, ("C",), ("C",)),
+    ]
+    assert timeline.seen == ("A", "B", "C")
+    assert timeline.sites == ("A", "B", "C", "E")
+    assert timeline.arrivals == {"A": (1,), "B": (2,), "C": (3,), "E": ()}
+
+
+def test_several_sites_arrive_in_one_step(tiny: Tiny) -> None:
+    timeline = read_schedule(tiny(arrivals=["A", ["B", "C"]])).timeline
+    assert timeline.steps[1].arriving == ("B", "C")
+
+
+def test_a_site_that_stays_is_online_until_it_goes(tiny: Tiny) -> None:
+    arrivals = [{"site": "A", "stay": 1}, {"site": "B", "stay": "forever"}, "C", "D"]
+    timeline = read_schedule(tiny(arrivals=arrivals)).timeline
+    assert [step.online for step in timeline.steps] == [("A",), ("A", "B"), ("B", "C"), ("B", "D")]
+
+
+def test_a_site_that_arrives_again_brings_new_cases_in_place_of_the_old(tiny: Tiny) -> None:
+    timeline = read_schedule(tiny(arrivals=["A", "B", {"site": "A", "train": 5}], stay="forever")).timeline
+    assert timeline.visits["A"] == (
+        Visit(step=1, last_step=3, first=0, count=3),
+        Visit(step=3, last_step=3, first=3, count=5),
+    )
+    assert timeline.steps[2].online == ("A", "B")
+    assert timeline.arrivals["A"] == (1, 3)
+
+
+def test_a_schedule_survives_its_own_json(tiny: Tiny) -> None:
+    schedule = read_schedule(tiny(strategy={"name": "fedavg", "weighting": "uniform"}))
+    again = from_json(schedule.as_json())
+    assert again.resolved() == schedule.resolved()
+    assert again.strategy_config == schedule.strategy_config
+    assert again.source_config == schedule.source_config
+
+
+def test_the_seed_and_overrides_take_precedence_over_the_file(tiny: Tiny) -> None:
+    schedule = read_schedule(tiny(seed=1), ["budget.rounds=4", "seed=2"], seed=3)
+    assert schedule.config.budget.rounds == 4
+    assert schedule.config.seed == 3
+
+
+def test_the_name_is_the_files_unless_it_is_given(tiny: Tiny) -> None:
+    assert read_schedule(tiny()).config.name == "tiny"
+    assert read_schedule(tiny(name="other")).config.name == "other"
+
+
+def test_a_policy_beside_the_schedule_is_found_and_a_site_may_have_its_own(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("admit: [score]\nbyte_budget: 10\n")
+    schedule = read_schedule(tiny(site_policies={"E": "own.yaml"}))
+    assert schedule.policies["E"].byte_budget == 10
+    assert schedule.policies["A"].round_counts_to == 5
+    assert from_json(schedule.as_json()).policies == schedule.policies
+
+
+@pytest.mark.parametrize(
+    ("keys", "fragments"),
+    [
+        ({"unseen": ["A"]}, ["unseen: A arrives too"]),
+        ({"arrivals": [["A", "A"]]}, ["a site arrives twice in step 1"]),
+        ({"arrivals": ["Ax"]}, ["source 'phantom' has no site 'Ax'", "did you mean"]),
+        ({"strategy": "fedvag"}, ["tiny.yaml:", "strategy: there is no strategy 'fedvag'; did you mean 'fedavg'?"]),
+        ({"strategy": {"name": "fedavg", "weigting": "uniform"}}, ["strategy.weigting", "did you mean 'weighting'?"]),
+        ({"source": {"kind": "phantum"}}, ["tiny.yaml:", "phantum"]),
+        ({"source": {"kind": "phantom", "siez": 3}}, ["source.siez", "did you mean 'size'?"]),
+        ({"policy": "none"}, ["there is no policy", "none", "default"]),
+        ({"strategy": "joint"}, ["tiny.yaml", "'default' of site 'A' does not admit image, label", "'joint'"]),
+        ({"budget": {"iterations": 3, "epochs": 2}}, ["either iterations or epochs"]),
+        ({"site_policies": {"Z": "default"}}, ["site_policies: Z is no site"]),
+        ({"task": "spleen"}, ["spleen"]),
+        ({"arrivals": ["../A"]}, ["arrivals.0.0.site"]),
+    ],
+)
+def test_a_schedule_that_cannot_run_is_refused_before_any_work(
+    tiny: Tiny, keys: dict[str, object], fragments: list[str]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        read_schedule(tiny(**keys)).check()
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(shipped("schedules")))
+def test_every_shipped_schedule_can_run_on_a_fresh_checkout(name: str) -> None:
+    read_schedule(Path(name)).check()
