@@ -88,9 +88,9 @@ class Gate:
             leaving = unpack(blank, manifest, pack(payload, manifest))
         except WireError as error:
             raise Refused(Code.NOT_AS_DECLARED) from error
-        self._round_counts(leaving)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors_in(leaving, kinds_of(type(leaving)))):
             raise Refused(Code.NOT_FINITE)
+        self._round_counts(leaving)
         packed = pack(leaving, manifest)
         total = sum(map(len, packed.values()))
         if self.policy.byte_budget is not None and self._ledger.bytes_released + total > self.policy.byte_budget:

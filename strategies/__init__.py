@@ -26,6 +26,8 @@ Up = TypeVar("Up", bound=Payload)
 
 State = dict[str, Tensor]
 
+SEAM = ("common", "setting")
+
 
 class StrategyConfig(BaseModel):
     """Base of every strategy's settings: frozen, and unknown keys are errors."""
@@ -81,10 +83,13 @@ class Strategy(Generic[C, Down, Up]):
     blank_upload: Callable[[C, Setting], Up]
 
 
+# Every file beside this one is a strategy but the seam's own.
+STRATEGY_FILES = tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name not in SEAM)
+
+
 def known() -> tuple[str, ...]:
     """Return the names of the strategies at hand: the files of this package, and installed entry points."""
-    files = [module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg and module.name != "setting"]
-    return tuple(sorted({*files, *(point.name for point in entry_points(group="wardround.strategies"))}))
+    return tuple(sorted({*STRATEGY_FILES, *(point.name for point in entry_points(group="wardround.strategies"))}))
 
 
 def load(name: str) -> Strategy[Any, Any, Any]:

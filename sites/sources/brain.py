@@ -26,7 +26,6 @@ from torch.nn.functional import interpolate, pad
 from sites.errors import SourceError
 from sites.stream import Case, Shape, SourceKind
 
-
 STRUCTURES = ("grey_matter", "white_matter")
 LOWEST, HIGHEST = 40, 145  # axial slices (1 mm) that hold enough of both structures
 GAP = 2  # slices left out between two slabs, so that a held-out slice is never the neighbour of a training one

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from simulator.cli import main
 from sites.ledger import read_rows
@@ -120,6 +121,23 @@ def test_a_finished_run_is_only_shown_again(wardround: Wardround, run_tiny: Run)
     assert code == 0
     assert "Scores at the end" in out
     assert (folder / "receipts.jsonl").read_bytes() == before
+
+
+def test_every_fault_of_a_data_folder_is_listed(wardround: Wardround, tmp_path: Path) -> None:
+    for name, value in (("images/a.png", 9), ("masks/a.png", 0), ("images/b.png", 9)):
+        path = tmp_path / "data" / "north" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), value).save(path)
+    code, out, _ = wardround("sites", "check", "data")
+    assert code == 1
+    assert "empty-mask" in out
+    assert "missing-partner" in out
+    whats = {
+        fault["what"] for fault in json.loads(wardround("sites", "check", "data", "--format", "json")[1])["faults"]
+    }
+    assert {"empty-mask", "missing-partner"} <= whats
+    assert wardround("sites", "check", "nowhere")[0] == 2
+    assert "did you mean 'structures'" in wardround("sites", "check", "data", "--set", "structurs={}")[2]
 
 
 def processes_with(mark: str) -> list[int]:

@@ -71,7 +71,7 @@ def _place(generator: np.random.Generator, grid: Grid, slices: int, step: float)
 
 def _shape_gland(generator: np.random.Generator, view: _View) -> _Gland:
     level = np.sqrt(1 - 0.8 * view.z**2) * (1 + 0.08 * view.z)
-    half_width = generator.uniform(19.0, 28.0) * level
+    half_width = generator.uniform(20.5, 28.5) * level
     half_depth = half_width * generator.uniform(0.62, 0.82)
     angle = np.arctan2(view.y / half_depth, view.x / half_width)
     # A chestnut: narrow in front, and hollowed at the back where the rectum lies against it.

@@ -16,11 +16,11 @@ REFERENCE_SCANNER: Final = MagneticScanner(90, 1.0, 1.0, (0.0, 0.0, 0.0, 0.0), 0
 SCANNERS: Final[dict[str, MagneticScanner]] = {
     #                   view  echo  contrast     bias x,     y,   x^2,   y^2   blur  noise
     "A": MagneticScanner(92, 1.05, 1.0, (0.05, 0.05, -0.1, -0.1), 0.7, 0.02),  # surface array at 3 T
-    "B": MagneticScanner(112, 2.4, 1.2, (0.6, -0.6, -0.5, -0.3), 1.1, 0.03),  # long echo, wide view
-    "C": MagneticScanner(72, 0.6, 0.9, (-0.3, 1.3, 0.1, 0.6), 0.8, 0.05),  # endorectal coil at 1.5 T
-    "D": MagneticScanner(104, 0.4, 0.8, (-1.2, -1.0, 0.4, 0.3), 1.5, 0.05),  # old coil in front, thick blur
+    "B": MagneticScanner(108, 2.4, 1.2, (0.6, -0.6, -0.5, -0.3), 1.0, 0.03),  # long echo, wide view
+    "C": MagneticScanner(73, 0.6, 0.9, (-0.3, 1.3, 0.1, 0.6), 0.8, 0.04),  # endorectal coil at 1.5 T
+    "D": MagneticScanner(102, 0.4, 0.85, (-1.2, -1.0, 0.4, 0.3), 1.2, 0.04),  # old coil in front, thick blur
     "E": MagneticScanner(78, 2.4, 1.2, (1.1, 1.0, 0.4, -0.4), 0.7, 0.06),  # unseen: heavy T2, coil to one side
-    "F": MagneticScanner(124, 0.45, 0.8, (-1.0, 0.4, 0.6, 0.7), 1.6, 0.05),  # unseen: widest view, short echo
+    "F": MagneticScanner(120, 0.45, 0.85, (-1.0, 0.4, 0.6, 0.7), 1.4, 0.04),  # unseen: widest view, short echo
     "G": MagneticScanner(84, 1.4, 0.7, (0.7, -0.9, 0.2, 0.3), 1.0, 0.03),
     "H": MagneticScanner(105, 0.7, 1.4, (0.0, 1.0, -0.5, 0.4), 0.6, 0.05),
     "I": MagneticScanner(118, 1.6, 0.8, (-0.6, -0.8, 0.5, -0.4), 1.4, 0.04),
@@ -33,12 +33,12 @@ REFERENCE_CAMERA: Final = FundusCamera(3.6, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 1.
 
 CAMERAS: Final[dict[str, FundusCamera]] = {
     #                view       gain r, g, b          gamma r, g, b  exposure vignette haze blur noise
-    "A": FundusCamera(3.6, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), 1.0, 0.12, 0.02, 0.03, 0.015),
-    "B": FundusCamera(4.2, (0.92, 1.03, 1.1), (1.1, 1.05, 1.0), 0.9, 0.4, 0.05, 0.05, 0.03),
-    "C": FundusCamera(3.2, (1.05, 0.95, 0.88), (0.92, 0.95, 1.0), 1.05, 0.1, 0.08, 0.06, 0.04),
-    "D": FundusCamera(4.0, (0.88, 0.96, 1.12), (0.97, 1.0, 0.92), 0.85, 0.6, 0.14, 0.06, 0.04),
-    "E": FundusCamera(4.5, (1.05, 1.08, 0.9), (1.2, 1.15, 1.1), 1.0, 0.6, 0.05, 0.04, 0.05),
-    "F": FundusCamera(3.2, (0.8, 1.03, 1.05), (1.0, 0.85, 0.85), 0.9, 0.3, 0.2, 0.08, 0.03),
+    "A": FundusCamera(3.6, (1.03, 0.98, 0.97), (1.0, 1.0, 1.0), 1.03, 0.12, 0.02, 0.03, 0.015),
+    "B": FundusCamera(4.3, (0.87, 0.955, 1.21), (1.12, 1.05, 0.94), 0.97, 0.4, 0.05, 0.05, 0.03),
+    "C": FundusCamera(3.2, (1.09, 0.9, 0.91), (0.91, 0.95, 0.95), 1.07, 0.1, 0.08, 0.07, 0.04),
+    "D": FundusCamera(4.0, (0.81, 1.12, 0.9), (0.96, 0.92, 1.0), 0.74, 0.9, 0.19, 0.06, 0.04),
+    "E": FundusCamera(4.6, (1.05, 1.07, 0.87), (1.25, 1.2, 1.13), 1.0, 0.6, 0.05, 0.04, 0.05),
+    "F": FundusCamera(3.2, (0.83, 0.91, 1.13), (0.88, 0.86, 0.8), 0.95, 0.2, 0.25, 0.09, 0.03),
     "G": FundusCamera(4.2, (0.9, 0.6, 0.9), (1.2, 1.0, 1.2), 1.2, 0.4, 0.1, 0.06, 0.04),
     "H": FundusCamera(3.2, (0.8, 1.2, 0.7), (0.7, 1.3, 1.0), 0.7, 0.6, 0.2, 0.04, 0.05),
     "I": FundusCamera(4.6, (1.1, 0.9, 1.6), (1.5, 0.8, 0.7), 0.9, 0.2, 0.3, 0.05, 0.02),

@@ -1,0 +1,165 @@
+"""Parallel gradient alignment (PGA): train a segmenter so that the gradients of sites point the same way.
+
+Xu et al., arXiv 2406.18037, approximate two alignments by the first-order Taylor expansion; of the method only the
+abstract was at hand, so the form below is our reconstruction. With g = grad L(theta) and the inner step a,
+L_B(theta - a g_A) = L_B(theta) - a g_A . g_B + O(a^2), so that lowering it raises the inner product of the gradients:
+
+    J_ori = L_cur(theta) + L_rep(theta - a g_cur)     orientational: the newest site first, then past ones
+    J_arb = L_i(theta)   + L_j(theta - a g_i)         arbitrary: a random ordered pair of sites (or splits)
+    theta <- theta - eta grad(J_ori + lambda J_arb)
+
+First-order mode stops the gradient through theta - a g. In a fixed order that gives the half of the gradient of
+-a g_A . g_B that holds the second Hessian; over a random order it gives both, halved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class AlignmentConfig(BaseModel):
+    """Which terms of the alignment are on, and how strong.
+
+    inner_step: a, in units of the parameters; weight: lambda; exact: second order through theta - a g
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    orientational: bool = True
+    arbitrary: bool = True
+    inner_step: float = Field(default=0.01, gt=0)
+    weight: float = Field(default=1.0, ge=0)
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images float32 [N, C, H, W] in 0..1 with masks float32 [N, S, H, W] in 0..1."""
+
+    images: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Domain:
+    """All that there is of one site: images float32 [N, C, H, W], masks [N, S, H, W]."""
+
+    images: Tensor
+    masks: Tensor
+
+    def draw(self, count: int, generator: torch.Generator) -> Batch:
+        """Draw slices with replacement."""
+        rows = torch.randint(len(self.images), (count,), generator=generator)
+        return Batch(self.images[rows], self.masks[rows].float())
+
+
+@dataclass
+class Cosines:
+    """The cosine between the two gradients of each term, iteration after iteration."""
+
+    orientational: list[float] = field(default_factory=list)
+    arbitrary: list[float] = field(default_factory=list)
+
+
+def aligned_gradient(
+    network: nn.Module, loss_of: Loss, first: Batch, second: Batch, *, inner_step: float, exact: bool
+) -> tuple[list[Tensor], float]:
+    """Return the gradient of L_first(theta) + L_second(theta - a g_first), and the cosine of its two gradients.
+
+    The gradients come in the order of `network.parameters()`; the cosine is that of g_first with the gradient of
+    the second loss at the moved point.
+    """
+    parameters = dict(network.named_parameters())
+    loss = loss_of(network(first.images), first.masks)
+    here = torch.autograd.grad(loss, list(parameters.values()), create_graph=exact)
+    steps = here if exact else [gradient.detach() for gradient in here]
+    moved = {name: value - inner_step * step for (name, value), step in zip(parameters.items(), steps, strict=True)}
+    there_loss = loss_of(functional_call(network, moved, (second.images,)), second.masks)
+    there = torch.autograd.grad(there_loss, list(moved.values()), retain_graph=exact)
+    pull = torch.autograd.grad(there_loss, list(parameters.values())) if exact else there
+    return [one.detach() + two for one, two in zip(here, pull, strict=True)], _cosine(here, there)
+
+
+def train_aligned(
+    network: nn.Module,
+    loss_of: Loss,
+    newest: Domain,
+    past: Sequence[Domain],
+    config: AlignmentConfig,
+    *,
+    optimizer: torch.optim.Optimizer,
+    iterations: int,
+    batch: int,
+    seed: int,
+) -> Cosines:
+    """Train a network in place; every iteration sees `batch` slices for each term that is on.
+
+    Without past sites the orientational term falls away, and the arbitrary one pairs two random splits of the
+    newest site. With both terms off this is plain training on a batch drawn half from the newest, half from the past.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    half = max(1, batch // 2)
+    every = [*past, newest]
+    cosines = Cosines()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    parameters = list(network.parameters())
+    network.train()
+    for _ in range(iterations):
+        now = newest.draw(half, generator)
+        before = _pick(past, generator).draw(half, generator) if past else newest.draw(half, generator)
+        terms: list[tuple[float, list[Tensor]]] = []
+        if config.orientational and past:
+            gradient, cosine = aligned_gradient(
+                network, loss_of, now, before, inner_step=config.inner_step, exact=config.exact
+            )
+            terms.append((1.0, gradient))
+            cosines.orientational.append(cosine)
+        else:
+            terms.append((1.0, _plain_gradient(network, loss_of, now, before)))
+        if config.arbitrary:
+            one, two = _ordered_pair(every, generator)
+            gradient, cosine = aligned_gradient(
+                network,
+                loss_of,
+                one.draw(half, generator),
+                two.draw(half, generator),
+                inner_step=config.inner_step,
+                exact=config.exact,
+            )
+            terms.append((config.weight, gradient))
+            cosines.arbitrary.append(cosine)
+        for position, parameter in enumerate(parameters):
+            parameter.grad = sum((weight * gradient[position] for weight, gradient in terms), torch.zeros(()))
+        optimizer.step()
+        schedule.step()
+    return cosines
+
+
+def _plain_gradient(network: nn.Module, loss_of: Loss, first: Batch, second: Batch) -> list[Tensor]:
+    """Return the gradient of L_first(theta) + L_second(theta): no inner step, so no alignment."""
+    images, masks = torch.cat([first.images, second.images]), torch.cat([first.masks, second.masks])
+    loss = 2.0 * loss_of(network(images), masks)
+    return list(torch.autograd.grad(loss, list(network.parameters())))
+
+
+def _pick(domains: Sequence[Domain], generator: torch.Generator) -> Domain:
+    return domains[int(torch.randint(len(domains), (1,), generator=generator))]
+
+
+def _ordered_pair(domains: Sequence[Domain], generator: torch.Generator) -> tuple[Domain, Domain]:
+    """Return two different domains in random order, or the only one twice."""
+    order = torch.randperm(len(domains), generator=generator)
+    return domains[int(order[0])], domains[int(order[-1])]
+
+
+def _cosine(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    one, two = (torch.cat([tensor.detach().flatten() for tensor in part]) for part in (first, second))
+    return float(torch.nn.functional.cosine_similarity(one, two, dim=0))
