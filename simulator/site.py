@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import traceback
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from simulator.contract import Contract, Purpose, Reply, Request, contracts_of
 from simulator.document import Document
 from simulator.schedule import Schedule, from_json
 from sites.errors import DataGone, SourceError, WireError
+from sites.files import write_whole
 from sites.gate import Code, Gate, Refused, SitePolicy
 from sites.ledger import Ledger
 from sites.scoring import score_cases
@@ -27,7 +29,7 @@ from strategies.common.segmenter import build_segmenter
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `site.log`, `vault/`."""
+    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `site.log`, `vault/`, and what it pins."""
 
     site: str
     root: Path
@@ -71,6 +73,7 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
     """Unpack what came down, learn or score, and pass the result through the gate."""
     gate = Gate(home.policy(), Ledger(home.root / "ledger.jsonl"))
     try:
+        _hold_to(request.schedule, home)
         if request.fingerprint != contract.fingerprint:
             raise Refused(Code.BAD_REQUEST)
         gate.admit(contract.up.manifest)
@@ -89,6 +92,15 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
         gate.refuse(_code_of(error), request.turn, request.purpose)
         raise
     return Reply(code=Code.OK, site=position, fingerprint=contract.fingerprint, body=body)
+
+
+def _hold_to(schedule_json: str, home: Home) -> None:
+    """Refuse any schedule but the first: another one could bring back cases whose step is over."""
+    digest, agreed = hashlib.sha256(schedule_json.encode()).hexdigest(), home.root / "schedule.sha256"
+    if not agreed.exists():
+        write_whole(agreed, digest)
+    elif agreed.read_text() != digest:
+        raise Refused(Code.BAD_REQUEST)
 
 
 def _learn(request: Request, home: Home, schedule: Schedule, down: Payload, vault: Vault) -> Payload:

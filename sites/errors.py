@@ -7,7 +7,7 @@ WardroundError
  ├─ DataGone             a site was asked for an arrival whose data it no longer has
  ├─ WireError            a message that is not what its manifest says
  ├─ Refused              the gate let nothing out (carries a code from a closed set, never a text)
- └─ SiteFailure          a site did not do what the schedule says; exit code 1
+ └─ SitesFailed          sites did not do what the schedule says (simulator/loop.py); exit code 1
 """
 
 from __future__ import annotations

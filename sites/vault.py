@@ -48,7 +48,6 @@ class Vault:
         """Keep tensors under a name, in place of what was there. Raises `ValueError` for a name that is no file's."""
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key):
             raise ValueError(f"vault: '{key}' can't name a group; use letters, digits, '_', '.' and '-'")
-        self._dropped.discard(key)
         self._kept[key] = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
     def drop(self, key: str) -> None:

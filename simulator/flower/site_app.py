@@ -26,11 +26,11 @@ class SiteApp(ClientApp):
         """Answer a message; never raises, since Flower would carry an exception's text to the server."""
         try:
             request = to_request(message.metadata.message_type, message.content)
-            reply = answer(request, _home(context, request.schedule))
+            content = from_reply(answer(request, _home(context, request.schedule)))
         except (Exception, SystemExit) as error:
             code = Code.BAD_REQUEST if isinstance(error, WardroundError) else Code.SITE_ERROR
-            reply = Reply(code=code, site=-1, fingerprint="")
-        return Message(content=from_reply(reply), reply_to=message)
+            content = from_reply(Reply(code=code, site=-1, fingerprint=""))
+        return Message(content=content, reply_to=message)
 
 
 def _home(context: Context, schedule_json: str) -> Home:

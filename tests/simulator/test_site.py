@@ -88,9 +88,10 @@ class Torn(dict[str, torch.Tensor]):
 
 
 def learn(config: Config, setting: Setting, down: finetune.Broadcast, arrival: Arrival, vault: Vault) -> Any:
-    """Learn as fine-tuning does, keep the images, and do one thing that must do no harm."""
+    """Shake the segmenter, keep the images, and do one thing that must do no harm."""
     vault.keep("exemplars", {"images": arrival.cases[0].images})
-    upload = finetune.learn(finetune.Config(), setting, down, arrival, vault)
+    shaken = {name: tensor + torch.rand(()).to(tensor.dtype) for name, tensor in down.segmenter.items()}
+    upload = finetune.Upload(segmenter=shaken)
     return BEHAVIOURS[config.does](arrival.cases[0].patient, upload)
 
 
@@ -118,7 +119,7 @@ def talks(patient: str, upload: finetune.Upload) -> finetune.Upload:
     logging.error("root: %s", patient)
     logging.getLogger("wardround.tests.plain").warning("plain: %s", patient)
     for name in CONSOLES:
-        logging.getLogger(name).error("%s: %s", name, patient)
+        logging.getLogger(name).info("%s: %s", name, patient)
     warnings.warn(f"warning: {patient}", stacklevel=1)
     return upload
 
@@ -285,6 +286,7 @@ def consoles() -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     for logger in loggers:
         logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     loggers[1].propagate = False
     yield
     for logger in loggers:
@@ -310,10 +312,12 @@ def test_what_a_site_learns_leaves_through_the_gate_and_what_it_keeps_stays(make
 def test_a_failing_strategy_tells_nothing_but_a_code(
     does: str, make: Callable[..., Site], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    make("well").answer()
     site = make(does)
+    earlier = Vault(site.home.root / "vault", 0)
+    earlier.keep("model", {"x": torch.ones(1)})
+    earlier.commit()
     before = site.kept
-    reply = site.answer(turn=Turn(step=1, round=1, serial=2))
+    reply = site.answer()
     shown = capfd.readouterr()
     _, told, code = FAILURES[does]
 
@@ -331,6 +335,7 @@ def test_a_failing_strategy_tells_nothing_but_a_code(
     assert SECRET not in json.dumps(site.rows)
     assert first_broken(site.rows) is None
     assert site.kept == before
+    assert before.keys() == {"turn-000000/model.safetensors"}
 
 
 @pytest.mark.usefixtures("consoles")
@@ -377,7 +382,14 @@ def test_an_interrupt_of_the_run_passes_through_and_leaves_the_vault_as_it_was(m
         site.answer()
     assert site.kept == {}
     assert "release" not in {row["event"] for row in site.rows}
+
+
+def test_a_site_holds_to_the_first_schedule_that_it_was_sent(make: Callable[..., Site]) -> None:
     assert make("well").answer().code is Code.OK
+    other = make("well", arrivals=["A", "B"])
+    before = other.source.reads
+    assert other.answer().code is Code.BAD_REQUEST
+    assert other.source.reads == before
 
 
 def test_another_fingerprint_is_a_bad_request_and_no_data_are_read(make: Callable[..., Site]) -> None:

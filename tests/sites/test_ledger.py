@@ -111,6 +111,13 @@ def test_a_removed_row_is_found(rows: Rows, data: st.DataObject) -> None:
     assert first_broken(rows) == at
 
 
+def test_a_chain_that_was_renewed_round_a_missing_row_is_found_by_its_numbers() -> None:
+    first, _, third = written(3)
+    forged = {**third, "previous": first["hash"]}
+    forged["hash"] = row_hash(forged)
+    assert first_broken([first, forged]) == 1
+
+
 @given(rows=st.integers(1, 6).map(written), data=st.data())
 def test_an_inserted_row_is_found(rows: Rows, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(rows)))

@@ -59,6 +59,9 @@ def test_a_turn_sees_what_it_keeps_and_drops_itself(tmp_path: Path) -> None:
     assert vault.get("a") is None
     vault.keep("a", {"x": torch.tensor([4.0])})
     assert vault.keys() == ("a", "b", "c")
+    vault.drop("c")
+    vault.commit()
+    assert held(tmp_path, 3) == {"a": 4, "b": 2}
 
 
 def test_a_turn_that_does_not_commit_leaves_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 
 from sites.sources.phantom.painting import Array, Drawing, Grid, outline, paint, texture, wobble
 
-
 RETINA = np.array([0.57, 0.26, 0.11])
 RIM = np.array([0.78, 0.46, 0.22])
 CUP = np.array([0.93, 0.80, 0.58])

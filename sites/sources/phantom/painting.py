@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-
 Array = NDArray[np.float64]
 Mask = NDArray[np.uint8]
 
@@ -31,7 +30,7 @@ class Grid:
         return self._axis()[None, :, None]
 
     def _axis(self) -> Array:
-        return (np.arange(self.size) - (self.size - 1) / 2) * self.pixel
+        return np.asarray((np.arange(self.size) - (self.size - 1) / 2) * self.pixel, dtype=np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import numpy as np
 
 from sites.sources.phantom.painting import Array, Drawing, Grid, ellipse, outline, paint, texture, wobble
 
-
 SLICE_MM = 3.6
 # The part of the half height, either side of the middle, that slices are taken from: nearer the poles the
 # gland is smaller than a reader would contour, and a mask could be empty on a coarse grid.
@@ -60,11 +59,11 @@ def draw_prostate(generator: np.random.Generator, grid: Grid, slices: int) -> Dr
 
 def _place(generator: np.random.Generator, grid: Grid, slices: int, step: float) -> _View:
     span = step * (slices - 1)
-    z = generator.uniform(-USED_HEIGHT, USED_HEIGHT - span) + step * np.arange(slices)
+    lowest = generator.uniform(-USED_HEIGHT, USED_HEIGHT - span)
     right, back = generator.uniform(-5.0, 5.0, size=2)
     lean = generator.normal(scale=1.5)  # the gland's axis leans forwards or backwards
     turn = np.deg2rad(np.clip(generator.normal(scale=4.0), -10, 10))
-    z = z[:, None, None]
+    z: Array = (lowest + step * np.arange(slices, dtype=np.float64))[:, None, None]
     dx, dy = grid.x - right, grid.y - back - lean * z
     return _View(grid=grid, x=dx * np.cos(turn) + dy * np.sin(turn), y=dy * np.cos(turn) - dx * np.sin(turn), z=z)
 

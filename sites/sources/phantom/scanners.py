@@ -30,7 +30,7 @@ class MagneticScanner:
     echo: echo time over the reference's; a signal exp(-TE/T2) is raised to this power, so it is a gamma curve
     contrast: slope of the display window about mid grey, 1 for none
     bias: log sensitivity of the coil along (x, y, x^2, y^2), x and y from -1 to 1 across the view, y to the
-        patient's back; a body array has a negative or positive square, an endorectal coil large y and y^2
+        patient's back; an array round the body has positive squares, an endorectal coil a large y and y^2
     blur: in-plane point spread, standard deviation in mm
     noise: deviation in each of the receiver's two channels, over full scale; their magnitude is Rician
     """
@@ -117,7 +117,7 @@ class FundusCamera:
         light = light * np.reshape(self.gain, (1, 3, 1, 1))
         light = light + self.noise * np.sqrt(light) * generator.normal(size=light.shape)
         picture = np.clip(light, 0.0, 1.0) ** np.reshape(self.gamma, (1, 3, 1, 1))
-        return 1.0 - picture if contrast_reversed else picture
+        return np.asarray(1.0 - picture if contrast_reversed else picture)
 
 
 def _blurred(image: Array, blur: float, grid: Grid) -> Array:
@@ -129,7 +129,9 @@ def _ratio(own: float, other: float, share: float) -> float:
     return float(own * (other / own) ** share)
 
 
-def _ratio3(own: tuple[float, float, float], other: tuple[float, float, float], share: float) -> tuple[float, float, float]:
+def _ratio3(
+    own: tuple[float, float, float], other: tuple[float, float, float], share: float
+) -> tuple[float, float, float]:
     red, green, blue = (_ratio(a, b, share) for a, b in zip(own, other, strict=True))
     return red, green, blue
 

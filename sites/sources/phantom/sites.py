@@ -10,7 +10,6 @@ from typing import Final
 
 from sites.sources.phantom.scanners import FundusCamera, MagneticScanner
 
-
 REFERENCE_SCANNER: Final = MagneticScanner(90, 1.0, 1.0, (0.0, 0.0, 0.0, 0.0), 0.7, 0.02)
 
 SCANNERS: Final[dict[str, MagneticScanner]] = {
