@@ -10,7 +10,7 @@ Dhariwal, ICML 2021); DPM-Solver++ (Lu et al., 2022) for sampling.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel, UNet2DModel
@@ -77,7 +77,7 @@ class Generator(nn.Module):
             "resnet_time_scale_shift": "scale_shift",
             "class_embed_type": "identity",
         }
-        self.unet: nn.Module
+        self.unet: Any
         if config.conditioning == "film":
             self.unet = UNet2DModel(
                 down_block_types=("DownBlock2D",) * levels,
@@ -95,14 +95,18 @@ class Generator(nn.Module):
                 **common,
             )
 
-    def forward(self, noisy: Tensor, image_time: Tensor, mask_time: Tensor) -> Tensor:
-        """Return the predicted velocity of a folded pair; both times are int64 [N] in 0..999."""
-        count = len(noisy)
+    def forward(self, noisy: Tensor, image_time: Tensor, mask_time: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Return the predicted velocity of folded pairs.
+
+        Both times are int64 [N] in 0..999; tokens are float32 [N, tokens, width], the generator's own where none
+        are given.
+        """
+        if tokens is None:
+            tokens = self.token.expand(len(noisy), -1, -1)
         level = self.mask_time(self.unet.time_proj(mask_time).to(noisy.dtype))
         if self.config.conditioning == "film":
-            velocity: Tensor = self.unet(noisy, image_time, class_labels=level + self.token.sum(0)).sample
+            velocity: Tensor = self.unet(noisy, image_time, class_labels=level + tokens.sum(1)).sample
         else:
-            tokens = self.token.expand(count, -1, -1)
             velocity = self.unet(noisy, image_time, encoder_hidden_states=tokens, class_labels=level).sample
         return velocity
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from monai.losses import DiceCELoss
+from monai.losses import DiceLoss
 from monai.networks.nets import UNet
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sites.stream import Arrival, Case
 from sites.wire import Weights
@@ -47,6 +48,15 @@ def slices_of(cases: Iterable[Case]) -> tuple[Tensor, Tensor]:
     return torch.cat([case.images for case in chosen]), torch.cat([case.masks for case in chosen])
 
 
+def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return Dice loss plus cross-entropy, each structure by itself: logits and masks float32 [N, S, H, W].
+
+    MONAI's DiceCELoss would take a softmax across structures for the cross-entropy, but structures may overlap.
+    """
+    dice: Tensor = DiceLoss(sigmoid=True)(logits, masks)
+    return dice + binary_cross_entropy_with_logits(logits, masks)
+
+
 def train_segmenter(
     network: nn.Module,
     images: Tensor,
@@ -57,20 +67,19 @@ def train_segmenter(
     learning_rate: float,
     seed: int,
 ) -> float:
-    """Train a network in place with Dice + cross-entropy (sigmoid per structure) and AdamW; return the last loss.
+    """Train a network in place on `segmentation_loss` with AdamW; return the last loss.
 
     Batches are drawn without replacement within a pass over the slices. The learning rate falls along a
     half cosine to zero.
     """
-    loss_of = DiceCELoss(sigmoid=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     network.train()
     last = 0.0
     for rows in batches(len(images), batch, iterations, seed):
         optimizer.zero_grad()
-        loss = loss_of(network(images[rows]), masks[rows].float())
-        loss.backward()
+        loss = segmentation_loss(network(images[rows]), masks[rows].float())
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
         last = float(loss.detach())

@@ -51,7 +51,7 @@ def survey(root: Path, held_out: float) -> Survey:
     faults: list[Fault] = []
     if not root.is_dir():
         return Survey((), [Fault(root, "missing-root", "is not a folder; set root to the folder that holds the sites")])
-    sites = {path.name: _files(path, faults) for path in _visible(root) if path.is_dir()}
+    sites = {path.name: _files(path, faults) for path in _visible(root, faults) if path.is_dir()}
     if not sites:
         faults.append(Fault(root, "missing-root", "holds no site; lay it out as ROOT/<site>/{images,masks}/<case>.png"))
     rows = _rows(root / "cases.csv", sites, faults)
@@ -74,14 +74,18 @@ def survey(root: Path, held_out: float) -> Survey:
     return Survey(tuple(sorted(entries, key=lambda entry: (entry.site, entry.acquired, entry.case))), faults)
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _visible(folder: Path, faults: list[Fault]) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        faults.append(Fault(folder, "unreadable", f"cannot be listed: {error.strerror}"))
+        return []
 
 
 def _files(site: Path, faults: list[Fault]) -> _Files:
     files = _Files()
     for name, found in (("images", files.images), ("masks", files.masks)):
-        for path in _visible(site / name) if (site / name).is_dir() else ():
+        for path in _visible(site / name, faults) if (site / name).is_dir() else ():
             if ending(path) is None:
                 faults.append(Fault(path, "unknown-format", f"is left out; the formats are {', '.join(ENDINGS)}"))
             elif (case := stem(path)) in found:
@@ -135,9 +139,7 @@ def _held_out(table: Path, site: str, rows: Iterable[Row], share: float, faults:
             sentence = f"patient {patient} of {site} is in train and in test; put all the patient's cases on one side"
             faults.append(Fault(table, "patient-in-both", sentence))
         elif None in sides:
-            sentence = (
-                f"patient {patient} of {site} has a case without a split; fill in all or none"
-            )
+            sentence = f"patient {patient} of {site} has a case without a split; fill in all or none"
             faults.append(Fault(table, "table", sentence))
     aside = frozenset(patient for patient, sides in said.items() if "test" in sides)
     if not aside:

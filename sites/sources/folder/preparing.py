@@ -95,7 +95,7 @@ def _lies_elsewhere(image: Volume, mask: Volume) -> str | None:
 
 def _label_faults(path: Path, mask: Volume, config: FolderConfig) -> list[Fault]:
     values = np.unique(mask.voxels)
-    if not np.array_equal(values, np.rint(values)):  # not true of NaN either
+    if not (np.isfinite(values).all() and np.array_equal(values, np.rint(values))):
         return [Fault(path, "fractional-label", "holds fractions; resample masks to the nearest value, never linearly")]
     faults: list[Fault] = []
     listed = {value for labels in config.structures.values() if labels != "any" for value in labels}

@@ -108,7 +108,8 @@ def _oriented(voxels: Array, affine: NDArray[np.float64]) -> Volume:
 
 
 def _picture(voxels: Array, spacing: tuple[float, float] = (1.0, 1.0)) -> Volume:
-    return Volume(voxels, (1.0, *spacing))
+    # One-bit pictures come as booleans, which have no percentiles.
+    return Volume(voxels.astype(np.uint8) if voxels.dtype == np.bool_ else voxels, (1.0, *spacing))
 
 
 def _nifti(path: Path, _: bool) -> Volume:
@@ -170,6 +171,8 @@ def _tiff(path: Path, labels: bool) -> Volume:
 def _dicom(path: Path, labels: bool) -> Volume:
     files = [part for part in sorted(path.iterdir()) if ending(part) == ".dcm"] if path.is_dir() else [path]
     parts = [pydicom.dcmread(file) for file in files]
+    if any("PhotometricInterpretation" not in part for part in parts):
+        raise ValueError("is DICOM, but holds no image")
     if any(int(part.get("NumberOfFrames", 1)) > 1 for part in parts):
         raise ValueError("holds several frames in one file; convert it to NIfTI or to one file per slice")
     pixel = [float(size) for size in parts[0].get("PixelSpacing", parts[0].get("ImagerPixelSpacing", (1.0, 1.0)))]

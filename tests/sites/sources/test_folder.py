@@ -359,3 +359,14 @@ def test_a_broken_file_is_named_when_its_case_is_read(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_refused(field: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(ValidationError):
         SOURCE.config.model_validate({"root": tmp_path, field: value})
+
+
+def test_one_bit_pictures_are_read(tmp_path: Path) -> None:
+    square = np.zeros((16, 16), dtype=np.uint8)
+    square[3:9, 4:8] = 255
+    picture(tmp_path / "north", "a", square, square)
+    for kind in ("images", "masks"):
+        Image.fromarray(square).convert("1").save(tmp_path / f"north/{kind}/a.png")
+    (case,) = open_folder("any", FolderConfig(root=tmp_path, size=16, structures={"dot": (1,)}), 0).held_out("north", 1)
+    np.testing.assert_array_equal(case.masks[0, 0], square > 0)
+    np.testing.assert_array_equal(case.images[0, 0], square > 0)

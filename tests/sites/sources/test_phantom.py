@@ -24,7 +24,7 @@ def same(one: Case, other: Case) -> bool:
     return torch.equal(one.images, other.images) and torch.equal(one.masks, other.masks)
 
 
-def mean_image(source: Phantom, site: str, count: int = 24) -> np.ndarray:
+def mean_image(source: Phantom, site: str, count: int = 16) -> np.ndarray:
     """Mean image of a site's patients, blurred to a 6 x 6 grid so that single outlines do not matter."""
     images = torch.cat([case.images for case in source.train(site, 0, count)]).mean(dim=0)
     return torch.nn.functional.adaptive_avg_pool2d(images, 6).numpy()

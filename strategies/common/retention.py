@@ -1,0 +1,115 @@
+"""Teach a generator one more site without losing the prompts that it has.
+
+Three ways, all ours (the paper's abstract names none). `frozen`: the backbone stays as the first site left it, and a
+site learns a deep prompt, so nothing can be forgotten. `replay`: pairs made under the earlier prompts are rehearsed
+(generative replay, Shin et al., NeurIPS 2017). `distill`: under the earlier prompts the network must answer as the one
+before did (Li & Hoiem, ECCV 2016, on velocities).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from sites.wire import Weights
+from strategies.common.diffusion import Corruption, Generator, sample
+
+Rehearsal = Callable[[Generator, Corruption, torch.Generator], Tensor]
+
+
+def take(generator: Generator, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return a copy of some of a generator's parameters."""
+    parameters = dict(generator.named_parameters())
+    return {name: parameters[name].detach().clone() for name in names}
+
+
+def put(generator: Generator, weights: Weights) -> Generator:
+    """Set some of a generator's parameters, and return it."""
+    generator.load_state_dict(dict(weights), strict=False)
+    return generator
+
+
+def fit(
+    generator: Generator,
+    images: Tensor,
+    masks: Tensor,
+    *,
+    steps: int,
+    seed: int,
+    trained: Iterable[str],
+    rehearsal: Rehearsal | None = None,
+) -> None:
+    """Teach a generator a site's pairs, in place: images [N, C, H, W] in 0..1 and masks [N, S, H, W].
+
+    Only the parameters named in `trained` change; they end as their exponential moving average. `rehearsal` adds a
+    loss that holds on to earlier prompts.
+    """
+    config, draws = generator.config, torch.Generator().manual_seed(seed)
+    pairs, corrupt = generator.fold(images, masks), Corruption(generator, draws)
+    chosen = set(trained)
+    for name, value in generator.named_parameters():
+        value.requires_grad_(name in chosen)
+    parameters = [value for value in generator.parameters() if value.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
+    average = EMAModel(parameters, decay=config.ema)
+    generator.train()
+    for _ in range(steps):
+        loss = denoising_loss(generator, _draw(pairs, config.batch, draws), corrupt)
+        if rehearsal is not None:
+            loss = loss + rehearsal(generator, corrupt, draws)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        schedule.step()
+        average.step(parameters)
+    average.copy_to(parameters)
+
+
+def denoising_loss(generator: Generator, pairs: Tensor, corrupt: Corruption, token: Tensor | None = None) -> Tensor:
+    """Return the mean squared error of the predicted velocity, under a token [tokens, width] or the generator's own."""
+    noisy, image_time, mask_time, velocity, weight = corrupt(pairs)
+    error = generator(noisy, image_time, mask_time, _spread(token, len(pairs))) - velocity
+    mean: Tensor = (weight * error.square()).mean()
+    return mean
+
+
+def rehearse_replays(before: Generator, tokens: Sequence[Tensor], count: int, seed: int) -> Rehearsal:
+    """Make `count` pairs under each earlier token with the generator as it was, and denoise them along."""
+    made = [before.fold(*sample(put(before, {"token": token}), count, seed + row)) for row, token in enumerate(tokens)]
+
+    def loss(generator: Generator, corrupt: Corruption, draws: torch.Generator) -> Tensor:
+        row = int(torch.randint(len(made), (1,), generator=draws))
+        return denoising_loss(generator, _draw(made[row], generator.config.batch, draws), corrupt, tokens[row])
+
+    return loss
+
+
+def distil(before: Generator, tokens: Sequence[Tensor], images: Tensor, masks: Tensor) -> Rehearsal:
+    """Ask for the velocities of the generator as it was, under the earlier tokens, on the new site's noisy pairs."""
+    pairs = before.fold(images, masks)
+    before.eval()
+
+    def loss(generator: Generator, corrupt: Corruption, draws: torch.Generator) -> Tensor:
+        row = int(torch.randint(len(tokens), (1,), generator=draws))
+        noisy, image_time, mask_time, _, weight = corrupt(_draw(pairs, generator.config.batch, draws))
+        token = _spread(tokens[row], len(noisy))
+        with torch.no_grad():
+            wanted = before(noisy, image_time, mask_time, token)
+        error = generator(noisy, image_time, mask_time, token) - wanted
+        mean: Tensor = (weight * error.square()).mean()
+        return mean
+
+    return loss
+
+
+def _draw(pairs: Tensor, count: int, draws: torch.Generator) -> Tensor:
+    return pairs[torch.randint(len(pairs), (count,), generator=draws)]
+
+
+def _spread(token: Tensor | None, count: int) -> Tensor | None:
+    return None if token is None else token.expand(count, -1, -1)
