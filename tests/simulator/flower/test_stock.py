@@ -21,11 +21,12 @@ def flower_home(tmp_path: Path) -> Iterator[Path]:
     """A home for Flower; the SuperLink that `flwr run` leaves behind is stopped at the end."""
     home = tmp_path / "flower-home"
     yield home
-    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    for line in listed.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        if "superlink" in command and str(home) in command:
-            os.kill(int(pid), signal.SIGTERM)
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"FLWR_HOME={home}".encode() in environment.read_bytes():
+                os.kill(int(environment.parent.name), signal.SIGTERM)
+        except OSError:
+            continue
 
 
 @pytest.mark.slow
