@@ -52,8 +52,11 @@ def run(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Run an arrival schedule to its end, or go on with a run that was stopped."""
-    from simulator.running import describe, go_on, start
-    from sites.errors import UserError
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.running import describe, go_on, start
+        from sites.errors import UserError
 
     if (schedule is None) == (resume is None):
         raise UserError("wardround run: name a schedule to run, or a run folder with --resume; not both")

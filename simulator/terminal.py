@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 # Held to the real streams: a site's output is redirected to its own log while it works in this process.
 out = Console(file=sys.stdout, highlight=False)
 err = Console(file=sys.stderr, highlight=False)
+
+
+def loading() -> Status:
+    """Show, on a terminal, that the heavy libraries are being loaded."""
+    return err.status("loading torch and its friends")
 
 
 class Bar:

@@ -3,7 +3,7 @@
 There is one head (an average of 152 volunteers), so this is never multi-centre data: what differs between the
 sites is the simulated scanner. The template is left-right symmetric, so one hemisphere is used: the other would be
 the same anatomy twice. A case is the frontal or the occipital half of a slab of axial slices, seen in a small field of
-view: at 64 x 64 pixels the cortex of a whole head is too thin for a small network to learn in a short run.
+view: at 64 x 64 pixels the cortex of a whole head would be one pixel thick, and there would be half as many cases.
 """
 
 from __future__ import annotations

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from simulator.config import shipped
-from simulator.schedule import from_json, read_schedule
+from simulator.config import ScheduleConfig, shipped
+from simulator.schedule import from_json, read_schedule, timeline_of
 from sites.errors import UserError
 from sites.stream import Visit
 
 Tiny = Callable[..., Path]
+BARE = {"name": "bare", "task": "prostate", "source": "phantom", "strategy": "finetune", "budget": {"epochs": 1}}
 
 
 def test_sites_arrive_one_after_another_and_go(tiny: Tiny) -> None:
@@ -73,6 +76,29 @@ def test_a_policy_beside_the_schedule_is_found_and_a_site_may_have_its_own(tiny:
     assert schedule.policies["E"].byte_budget == 10
     assert schedule.policies["A"].round_counts_to == 5
     assert from_json(schedule.as_json()).policies == schedule.policies
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrivals=st.lists(st.lists(st.sampled_from("ABCD"), min_size=1, max_size=3, unique=True), min_size=1, max_size=8),
+    stay=st.one_of(st.integers(0, 4), st.just("forever")),
+    train=st.integers(1, 9),
+)
+def test_any_order_of_arrival_gives_a_consistent_timeline(
+    arrivals: list[list[str]], stay: int | str, train: int
+) -> None:
+    config = ScheduleConfig.model_validate({**BARE, "arrivals": arrivals, "stay": stay, "cases": {"train": train}})
+    timeline = timeline_of(config)
+    assert [list(step.arriving) for step in timeline.steps] == arrivals
+    for site, visits in timeline.visits.items():
+        held = [case for visit in visits for case in range(visit.first, visit.first + visit.count)]
+        assert held == list(range(train * len(visits))), "cases of two visits are disjoint and leave no gap"
+        assert timeline.arrivals[site] == tuple(visit.step for visit in visits)
+    for step in timeline.steps:
+        assert set(step.arriving) <= set(step.online)
+        for site in set(timeline.seen) - set(step.online):
+            past = [visit.step for visit in timeline.visits[site] if visit.step <= step.number]
+            assert not past or (stay != "forever" and step.number > past[-1] + int(stay))
 
 
 @pytest.mark.parametrize(

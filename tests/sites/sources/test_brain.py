@@ -134,8 +134,7 @@ def test_joint_training_works_and_fine_tuning_forgets(seed: int) -> None:
     for site in SEEN:
         train(tuned, site)
     after = dice(tuned, "ABCDEF")
-    assert min(joint) > 0.82
-    assert sum(joint) / 6 > 0.85
+    assert min(joint) > 0.85
     assert (sum(joint[:3]) - sum(after[:3])) / 3 > 0.10, "sites that came before are forgotten"
     assert all(then - now > 0.05 for then, now in zip(joint[4:], after[4:], strict=True)), "unseen sites are harder"
 
