@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from simulator.contract import Purpose
 from simulator.flower.launch import launch
@@ -135,3 +137,25 @@ def test_the_run_folder_says_what_it_was_made_with(run_tiny: Run) -> None:
     versions = json.loads((folder / "versions.json").read_text())
     assert {"wardround", "torch", "flwr", "python", "started"} <= versions.keys()
     assert read_schedule(folder / "config.yaml").config.seed == 3
+
+
+def test_a_folder_of_the_users_own_runs_from_beside_its_schedule(run_tiny: Run, tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    for site in ("north", "south"):
+        for case in range(8):
+            image = draws.integers(60, 120, (40, 30), dtype=np.uint8)
+            mask = np.zeros_like(image)
+            mask[10:24, 8:20] = 1
+            for folder, picture in (("images", image + 90 * mask), ("masks", mask)):
+                path = tmp_path / "data" / site / folder / f"p{case}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(path)
+    source = {"kind": "folder", "root": "data", "size": 32, "slices": 1, "structures": {"lesion": [1]}}
+    cases = {"train": 6, "held_out": 2}
+    budget = {"iterations": 60, "batch": 6, "learning_rate": 0.02}
+    folder = run_tiny(source=source, task="lesions", arrivals=["north"], unseen=["south"], cases=cases, budget=budget)
+    final = Store(folder).scores().query("step == 1")
+    assert set(final.structure) == {"lesion"}
+    assert final.dice.mean() > 0.7
+    everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "site.log")
+    assert b"p0.png" not in everything
