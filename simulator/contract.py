@@ -66,16 +66,23 @@ class Reply:
     body: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def contracts_of(schedule: Schedule) -> Mapping[Purpose, Contract]:
-    """Return the contract of each purpose that carries a payload."""
-    strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
-    scores = blank_scores(setting.shape, schedule.config.cases.held_out)
-    return {
-        Purpose.LEARN: Contract(
-            down=_form(strategy.blank_broadcast(config, setting)), up=_form(strategy.blank_upload(config, setting))
-        ),
-        Purpose.SCORE: Contract(down=_form(ScoreRequest(segmenter=blank_segmenter(setting))), up=_form(scores)),
-    }
+class Contracts:
+    """The contracts of a schedule's messages, each built once."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
+        down = _form(strategy.blank_broadcast(config, setting))
+        self._learning = {
+            first: Contract(down=down, up=_form(strategy.blank_upload(config, setting, first)))
+            for first in (True, False)
+        }
+        scores = blank_scores(setting.shape, schedule.config.cases.held_out)
+        request = ScoreRequest(segmenter=blank_segmenter(setting))
+        self._scoring = Contract(down=_form(request), up=_form(scores))
+
+    def of(self, purpose: Purpose, turn: Turn) -> Contract:
+        """Return the contract of a message that carries a payload."""
+        return self._scoring if purpose is Purpose.SCORE else self._learning[turn.first]
 
 
 def _form(blank: Payload) -> Form:

@@ -46,7 +46,7 @@ def describe(path: Path, overrides: Sequence[str], seed: int | None, *, as_json:
     """Check a schedule as a run would, and print its resolved timeline and what would leave each site."""
     schedule = read_schedule(path, overrides, seed)
     schedule.check()
-    upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting))
+    upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))
     if as_json:
         out.print_json(json.dumps(_described(schedule, upload)))
         return

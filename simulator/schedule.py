@@ -120,6 +120,7 @@ class Schedule:
             network=self.config.network,
             budget=self.config.budget,
             seed=self.config.seed,
+            sites=self.timeline.seen,
             most_cases=max(visit.count for visits in self.timeline.visits.values() for visit in visits),
         )
 
@@ -148,7 +149,7 @@ class Schedule:
             self.source.held_out(site, 1)
         for site, visits in self.timeline.visits.items():
             self.source.train(site, visits[-1].first + visits[-1].count - 1, 1)
-        upload = manifest_of(self.strategy.blank_upload(self.strategy_config, self.setting))
+        upload = manifest_of(self.strategy.blank_upload(self.strategy_config, self.setting, True))
         for site in self.timeline.seen:
             if refused := self.policies[site].refused_kinds(upload):
                 name = self.config.site_policies.get(site, self.config.policy)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
-from simulator.contract import Contract, Purpose, Reply, Request, contracts_of
+from simulator.contract import Contract, Contracts, Purpose, Reply, Request
 from simulator.document import Document
 from simulator.schedule import Schedule, from_json
 from sites.errors import DataGone, SourceError, WireError
@@ -59,7 +59,7 @@ def _answer(request: Request, home: Home, log: TextIO) -> Reply:
         position = schedule.timeline.sites.index(home.site)
         if request.purpose is Purpose.HELLO:
             return Reply(code=Code.OK, site=position, fingerprint="")
-        contract = contracts[request.purpose]
+        contract = contracts.of(request.purpose, request.turn)
         with locked(home.root):
             return _work(request, home, schedule, contract, position)
     except KeyboardInterrupt:
@@ -122,9 +122,9 @@ def _score(home: Home, schedule: Schedule, down: Payload) -> Payload:
 
 
 @lru_cache(maxsize=4)
-def _agreed(schedule_json: str) -> tuple[Schedule, dict[Purpose, Contract]]:
+def _agreed(schedule_json: str) -> tuple[Schedule, Contracts]:
     schedule = from_json(schedule_json)
-    return schedule, dict(contracts_of(schedule))
+    return schedule, Contracts(schedule)
 
 
 def _code_of(error: BaseException) -> Code:

@@ -87,6 +87,11 @@ class Turn:
     round: int
     serial: int
 
+    @property
+    def first(self) -> bool:
+        """Whether no site learnt before: turn 0 scores the untrained network, turn 1 is the first to learn."""
+        return self.serial <= 1
+
     def as_row(self) -> dict[str, int]:
         """Return the step and round, as a ledger row names them."""
         return {"step": self.step, "round": self.round}

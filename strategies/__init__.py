@@ -73,14 +73,15 @@ class Strategy(Generic[C, Down, Up]):
 
     `learn` runs in the site's process; it is a plain function, since any process may serve any site: what a site
     keeps between turns is in its vault. The blanks are built without data, so that names, dtypes and shapes on
-    the wire can't depend on a patient.
+    the wire can't depend on a patient; `blank_upload` is also told whether this is the first turn of the run, since
+    the first site may have more to release than those after it.
     """
 
     config: type[C]
     server: Callable[[C, Setting], Server[Down, Up]]
     learn: Callable[[C, Setting, Down, Arrival, Vault], Up]
     blank_broadcast: Callable[[C, Setting], Down]
-    blank_upload: Callable[[C, Setting], Up]
+    blank_upload: Callable[[C, Setting, bool], Up]
 
 
 # Every file beside this one is a strategy but the seam's own.

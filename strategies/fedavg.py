@@ -89,7 +89,7 @@ STRATEGY = Strategy(
     server=FedAvgServer,
     learn=learn,
     blank_broadcast=lambda config, setting: Broadcast(segmenter=blank_segmenter(setting)),
-    blank_upload=lambda config, setting: Upload(
+    blank_upload=lambda config, setting, first: Upload(
         segmenter=blank_segmenter(setting), cases=torch.zeros(1, dtype=torch.int64, device="meta")
     ),
 )

@@ -74,5 +74,5 @@ STRATEGY = Strategy(
     server=FinetuneServer,
     learn=learn,
     blank_broadcast=lambda config, setting: Broadcast(segmenter=blank_segmenter(setting)),
-    blank_upload=lambda config, setting: Upload(segmenter=blank_segmenter(setting)),
+    blank_upload=lambda config, setting, first: Upload(segmenter=blank_segmenter(setting)),
 )

@@ -121,5 +121,5 @@ STRATEGY = Strategy(
     server=JointServer,
     learn=learn,
     blank_broadcast=lambda config, setting: Broadcast(),
-    blank_upload=lambda config, setting: blank_upload(setting),
+    blank_upload=lambda config, setting, first: blank_upload(setting),
 )

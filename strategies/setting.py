@@ -56,11 +56,13 @@ class Budget(BaseModel):
 class Setting:
     """What a strategy's two sides agree on before any data are read.
 
-    `seed` is the run's; `most_cases` is the most training cases that one arrival of the schedule brings.
+    `seed` is the run's; `sites` are those that will arrive, in the order of their first arrival; `most_cases` is the
+    most training cases that one arrival brings.
     """
 
     shape: Shape
     network: NetworkConfig
     budget: Budget
     seed: int
+    sites: tuple[str, ...]
     most_cases: int

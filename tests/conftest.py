@@ -24,6 +24,25 @@ TINY = {
 }
 
 
+# Settings that any strategy may have and that make it slow, as small as they go.
+SMALL = {
+    "diffusion": {"widths": [8, 16], "steps": 2, "first_steps": 2, "batch": 2, "sampling_steps": 2},
+    "replays": 4,
+}
+
+
+@pytest.fixture
+def small() -> Callable[[str], dict[str, object]]:
+    """Return a function that names a strategy with its settings made small."""
+    from strategies import load
+
+    def settings(name: str) -> dict[str, object]:
+        fields = load(name).config.model_fields
+        return {"name": name, **{key: value for key, value in SMALL.items() if key in fields}}
+
+    return settings
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a tiny schedule, some keys replaced (None: left out), and returns its path."""

@@ -1,4 +1,8 @@
-"""The literal set of what leaves a site: a change here is a change of what is released, and a line in CHANGELOG.md."""
+"""The literal set of what leaves a site: a change here is a change of what is released, and a line in CHANGELOG.md.
+
+`frozen_wire/<strategy>.txt` holds a line for each tensor that a strategy releases on a tiny schedule: its kind, its
+dtype and shape, its name, and whether it leaves in the first turn of a run alone.
+"""
 
 from __future__ import annotations
 
@@ -7,69 +11,41 @@ from pathlib import Path
 
 import pytest
 
-from simulator.contract import Purpose, Reply, contracts_of
+from simulator.contract import Contracts, Purpose, Reply
 from simulator.flower.records import from_reply
 from simulator.schedule import read_schedule
 from sites.gate import Code
-from sites.wire import Kind, Manifest
-from strategies import known
+from sites.stream import Turn
+from sites.wire import Manifest
+from strategies import STRATEGY_FILES
 
-# A segmenter of widths 4 and 8, without residual units, for one grey structure.
-SEGMENTER = [
-    ("model.0.adn.A.weight", "float32", (1,)),
-    ("model.0.adn.N.bias", "float32", (4,)),
-    ("model.0.adn.N.num_batches_tracked", "int64", ()),
-    ("model.0.adn.N.running_mean", "float32", (4,)),
-    ("model.0.adn.N.running_var", "float32", (4,)),
-    ("model.0.adn.N.weight", "float32", (4,)),
-    ("model.0.conv.bias", "float32", (4,)),
-    ("model.0.conv.weight", "float32", (4, 1, 3, 3)),
-    ("model.1.submodule.adn.A.weight", "float32", (1,)),
-    ("model.1.submodule.adn.N.bias", "float32", (8,)),
-    ("model.1.submodule.adn.N.num_batches_tracked", "int64", ()),
-    ("model.1.submodule.adn.N.running_mean", "float32", (8,)),
-    ("model.1.submodule.adn.N.running_var", "float32", (8,)),
-    ("model.1.submodule.adn.N.weight", "float32", (8,)),
-    ("model.1.submodule.conv.bias", "float32", (8,)),
-    ("model.1.submodule.conv.weight", "float32", (8, 4, 3, 3)),
-    ("model.2.conv.bias", "float32", (1,)),
-    ("model.2.conv.weight", "float32", (12, 1, 3, 3)),
-]
-
-UPLOADS: dict[str, list[tuple[str, Kind, str, tuple[int, ...]]]] = {
-    "finetune": [(f"segmenter/{name}", Kind.SEGMENTER, dtype, shape) for name, dtype, shape in SEGMENTER],
-    "fedavg": [
-        *[(f"segmenter/{name}", Kind.SEGMENTER, dtype, shape) for name, dtype, shape in SEGMENTER],
-        ("cases", Kind.COUNT, "int64", (1,)),
-    ],
-    "joint": [
-        ("images", Kind.IMAGE, "float32", (3, 1, 32, 32)),
-        ("masks", Kind.LABEL, "uint8", (3, 1, 32, 32)),
-        ("held", Kind.LABEL, "int64", (1,)),
-    ],
-}
+FROZEN = Path(__file__).parent / "frozen_wire"
+FIRST, LATER = Turn(step=1, round=1, serial=1), Turn(step=2, round=1, serial=3)
 
 
-def literal(manifest: Manifest) -> list[tuple[str, Kind, str, tuple[int, ...]]]:
-    return [(leaf.key, leaf.kind, leaf.dtype, leaf.shape) for leaf in manifest]
+def literal(manifest: Manifest) -> list[str]:
+    return [f"{leaf.kind} {leaf.dtype}{list(leaf.shape)} {leaf.key}" for leaf in manifest]
 
 
-def test_no_strategy_is_left_out() -> None:
-    assert set(UPLOADS) == set(known())
+def test_every_strategy_is_frozen() -> None:
+    assert {path.stem for path in FROZEN.glob("*.txt")} == {*STRATEGY_FILES, "scoring"}
 
 
-@pytest.mark.parametrize("name", sorted(UPLOADS))
-def test_a_strategy_releases_this_and_nothing_else(name: str, tiny: Callable[..., Path]) -> None:
-    contracts = contracts_of(read_schedule(tiny(strategy=name)))
-    assert literal(contracts[Purpose.LEARN].up.manifest) == UPLOADS[name]
+@pytest.mark.parametrize("name", STRATEGY_FILES)
+def test_a_strategy_releases_this_and_nothing_else(
+    name: str, tiny: Callable[..., Path], small: Callable[[str], dict[str, object]]
+) -> None:
+    contracts = Contracts(read_schedule(tiny(strategy=small(name))))
+    first, later = (literal(contracts.of(Purpose.LEARN, turn).up.manifest) for turn in (FIRST, LATER))
+    assert set(later) <= set(first)
+    found = [line if line in later else f"{line} (first turn alone)" for line in first]
+    assert found == (FROZEN / f"{name}.txt").read_text().splitlines()
 
 
 def test_scoring_releases_this_and_nothing_else(tiny: Callable[..., Path]) -> None:
-    contracts = contracts_of(read_schedule(tiny()))
-    assert literal(contracts[Purpose.SCORE].up.manifest) == [
-        ("values", Kind.SCORE, "float32", (1, 1, 3)),
-        ("held", Kind.SCORE, "int64", (1,)),
-    ]
+    contracts = Contracts(read_schedule(tiny()))
+    found = literal(contracts.of(Purpose.SCORE, LATER).up.manifest)
+    assert found == (FROZEN / "scoring.txt").read_text().splitlines()
 
 
 def test_the_envelope_of_a_reply_is_this_and_nothing_else() -> None:

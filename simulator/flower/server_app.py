@@ -11,7 +11,7 @@ from typing import cast
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from simulator.contract import Contract, Purpose, Reply, Request, contracts_of
+from simulator.contract import Contract, Contracts, Purpose, Reply, Request
 from simulator.flower.records import MESSAGE_TYPES, from_request, to_reply
 from simulator.loop import Failure, Progress, SitesFailed, run
 from simulator.schedule import Schedule, read_schedule
@@ -34,7 +34,7 @@ class FlowerExchange:
         self._store = store
         self._progress = progress
         self._text = schedule.as_json()
-        self._contracts = contracts_of(schedule)
+        self._contracts = Contracts(schedule)
         self._nodes = self._meet()
 
     def learn(self, downs: Mapping[str, Payload], turn: Turn) -> Mapping[str, Payload]:
@@ -46,7 +46,7 @@ class FlowerExchange:
 
     def _exchange(self, purpose: Purpose, downs: Mapping[str, Payload], turn: Turn) -> dict[str, Payload]:
         """Send, wait for every site, write the receipts, and raise `SitesFailed` where one did not do its part."""
-        contract = self._contracts[purpose]
+        contract = self._contracts.of(purpose, turn)
         replies = self._send(self._messages(purpose, downs, turn, contract), self._schedule.config.limits.reply_seconds)
         uploads: dict[str, Payload] = {}
         failures: list[Failure] = []

@@ -9,6 +9,7 @@ before did (Li & Hoiem, ECCV 2016, on velocities).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from sites.wire import Weights
 from strategies.common.diffusion import Corruption, Generator, sample
 
+Retention = Literal["frozen", "replay", "distill"]
 Rehearsal = Callable[[Generator, Corruption, torch.Generator], Tensor]
 
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 from pydantic import BaseModel
 
-from simulator.contract import Contract, Purpose, Reply, Request, contracts_of
+from simulator.contract import Contract, Contracts, Purpose, Reply, Request
 from simulator.schedule import Schedule, read_schedule
 from simulator.site import Home, _agreed, answer
 from sites import sources
@@ -218,7 +218,7 @@ class Site:
         }
         path.write_text(yaml.safe_dump({**settings, **keys}))
         self.schedule: Schedule = read_schedule(path)
-        self.contracts = contracts_of(self.schedule)
+        self.contracts = Contracts(self.schedule)
 
     def admit(self, *kinds: Kind, **policy: Any) -> None:
         self.home.root.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ class Site:
         (self.home.root / "policy.yaml").write_text(text)
 
     def contract(self, purpose: Purpose) -> Contract:
-        return self.contracts[purpose]
+        return self.contracts.of(purpose, LEARN)
 
     def request(self, purpose: Purpose = Purpose.LEARN, turn: Turn = LEARN, **changed: Any) -> Request:
         server = self.schedule.strategy.server(self.schedule.strategy_config, self.schedule.setting)

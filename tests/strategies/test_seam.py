@@ -21,8 +21,9 @@ from strategies import STRATEGY_FILES, known, load
 Tiny = Callable[..., Path]
 
 
-def schedule_of(name: str, tiny: Tiny) -> Schedule:
-    return read_schedule(tiny(strategy=name, policy="reference-only"))
+@pytest.fixture
+def schedule(name: str, tiny: Tiny, small: Callable[[str], dict[str, object]]) -> Schedule:
+    return read_schedule(tiny(strategy=small(name), policy="reference-only"))
 
 
 def arrival_of(schedule: Schedule, site: str = "A", step: int = 1) -> Arrival:
@@ -60,8 +61,7 @@ def test_a_dotted_name_that_leads_nowhere_is_an_error(monkeypatch: pytest.Monkey
 class TestEveryStrategy:
     """No edit is needed here for a new strategy."""
 
-    def test_learns_what_its_blanks_declare(self, name: str, tiny: Tiny, tmp_path: Path) -> None:
-        schedule = schedule_of(name, tiny)
+    def test_learns_what_its_blanks_declare(self, schedule: Schedule, tmp_path: Path) -> None:
         strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
         with seeded(1):
             server = strategy.server(config, setting)
@@ -70,17 +70,15 @@ class TestEveryStrategy:
             assert manifest_of(down) == manifest
             arrived = unpack(strategy.blank_broadcast(config, setting), manifest, pack(down, manifest))
             up = strategy.learn(config, setting, arrived, arrival_of(schedule), Vault(tmp_path, 1))
-        assert manifest_of(up) == manifest_of(strategy.blank_upload(config, setting))
+        assert manifest_of(up) == manifest_of(strategy.blank_upload(config, setting, True))
 
-    def test_builds_its_blanks_without_memory_for_data(self, name: str, tiny: Tiny) -> None:
-        schedule = schedule_of(name, tiny)
-        blank = schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting)
+    def test_builds_its_blanks_without_memory_for_data(self, schedule: Schedule) -> None:
+        blank = schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True)
         for value in vars(blank).values():
             tensors = value.values() if isinstance(value, dict) else [value]
             assert all(tensor.device.type == "meta" for tensor in tensors)
 
-    def test_learns_the_same_from_the_same(self, name: str, tiny: Tiny, tmp_path: Path) -> None:
-        schedule = schedule_of(name, tiny)
+    def test_learns_the_same_from_the_same(self, schedule: Schedule, tmp_path: Path) -> None:
         packed = []
         for turn in (1, 2):
             with seeded(1):
@@ -90,8 +88,7 @@ class TestEveryStrategy:
             packed.append(pack(up, manifest_of(up)))
         assert packed[0] == packed[1]
 
-    def test_its_server_comes_back_from_its_state(self, name: str, tiny: Tiny, tmp_path: Path) -> None:
-        schedule = schedule_of(name, tiny)
+    def test_its_server_comes_back_from_its_state(self, schedule: Schedule, tmp_path: Path) -> None:
         strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
         with seeded(1):
             server, again = strategy.server(config, setting), strategy.server(config, setting)
@@ -103,8 +100,7 @@ class TestEveryStrategy:
         with torch.no_grad():
             assert torch.equal(server.predictor().eval()(images), again.predictor().eval()(images))
 
-    def test_what_it_learns_reaches_the_predictor(self, name: str, tiny: Tiny, tmp_path: Path) -> None:
-        schedule = schedule_of(name, tiny)
+    def test_what_it_learns_reaches_the_predictor(self, schedule: Schedule, tmp_path: Path) -> None:
         strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
         with seeded(1):
             server = strategy.server(config, setting)

@@ -117,7 +117,12 @@ def test_the_head_is_found_without_importing_nilearn(monkeypatch: pytest.MonkeyP
 def test_joint_training_works_and_fine_tuning_forgets(seed: int) -> None:
     source = opened(seed)
     setting = Setting(
-        shape=source.shape, network=NetworkConfig(), budget=Budget(iterations=250), seed=seed, most_cases=TRAINING
+        shape=source.shape,
+        network=NetworkConfig(),
+        budget=Budget(iterations=250),
+        seed=seed,
+        sites=("A",),
+        most_cases=TRAINING,
     )
     training = {site: slices_of(source.train(site, 0, TRAINING)) for site in source.sites}
 

@@ -2,6 +2,7 @@
 
 Three models a task: `joint` learns A to F together, `sequential` is fine-tuned on A, B, C, D in that order, and both
 are scored on patients held out. The short run is part of every check; the long ones are marked slow.
+The scanners were tuned with seeds 0, 1 and 100 to 106 in sight; seeds 7, 8 and 9 were run once, afterwards, and hold.
 """
 
 from __future__ import annotations
@@ -47,7 +48,12 @@ def run(task: str, seed: int, iterations: int) -> Outcome:
     source = open_phantom(task, PhantomConfig(), seed)
     budget = Budget(iterations=iterations)
     setting = Setting(
-        shape=source.shape, network=NetworkConfig(norm="batch"), budget=budget, seed=seed, most_cases=CASES[task]
+        shape=source.shape,
+        network=NetworkConfig(norm="batch"),
+        budget=budget,
+        seed=seed,
+        sites=("A",),
+        most_cases=CASES[task],
     )
     data = {site: slices_of(source.train(site, 0, CASES[task])) for site in ARRIVALS + UNSEEN}
 

@@ -14,6 +14,7 @@ SETTING = Setting(
     network=NetworkConfig(widths=(4, 8), residual_units=0),
     budget=Budget(iterations=10),
     seed=0,
+    sites=("A",),
     most_cases=1,
 )
 
