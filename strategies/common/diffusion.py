@@ -36,17 +36,17 @@ class DiffusionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = Field(default=(24, 48, 96), min_length=1)
+    widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
     conditioning: Literal["film", "cross_attention"] = "film"
     tokens: int = Field(default=1, ge=1)
     order: Literal["joint", "mask_first"] = "mask_first"
     unshuffle: int = Field(default=2, ge=1)
-    steps: int = Field(default=300, ge=1)
-    first_steps: int = Field(default=600, ge=1)
+    steps: int = Field(default=500, ge=1)
+    first_steps: int = Field(default=1500, ge=1)
     batch: int = Field(default=16, ge=2)
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
     ema: float = Field(default=0.99, ge=0, lt=1)
-    sampling_steps: int = Field(default=10, ge=2)
+    sampling_steps: int = Field(default=12, ge=2)
 
 
 class Generator(nn.Module):
