@@ -154,10 +154,10 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     here = Path(__file__).parent
-    with suppress(OSError, subprocess.CalledProcessError):
-        found["commit"] = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+    with suppress(OSError, subprocess.SubprocessError):
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+        described = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        found["commit"] = described.stdout.strip()
     return found
 
 

@@ -24,6 +24,7 @@ QUIET = {
     "FLWR_LOG_LEVEL": "CRITICAL",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # Ray would let any other process of the machine go first
     "OMP_NUM_THREADS": "1",
 }
 

@@ -22,7 +22,7 @@ from sites.scoring import ScoreRequest, Scores
 from sites.stream import Turn
 from sites.wire import Payload, Weights, pack, unpack
 
-REGISTRATION_SECONDS = 120.0
+REGISTRATION_SECONDS = 300.0
 
 
 class FlowerExchange:

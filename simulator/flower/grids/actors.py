@@ -61,7 +61,7 @@ class SiteActorGrid(OwnGrid):
 
     def __init__(self, homes: Sequence[Home], *, actors: int, reply_seconds: float) -> None:
         super().__init__(homes)
-        self._reply_seconds = reply_seconds
+        self.reply_seconds = reply_seconds
         self.actors: list[Any] = [SiteActor.remote() for _ in range(min(actors, len(homes)))]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
@@ -106,7 +106,7 @@ class SiteActorGrid(OwnGrid):
         return queues
 
     def _submit(self, job: _Job) -> Any:
-        job.deadline = time.monotonic() + self._reply_seconds
+        job.deadline = time.monotonic() + self.reply_seconds
         context = self._contexts[job.message.metadata.dst_node_id]
         return self.actors[job.slot].answer.remote(job.message.metadata, job.content, context)
 

@@ -29,11 +29,11 @@ def ray() -> Iterator[None]:
         yield
 
 
-def grid_of(store: Store, actors: int, reply_seconds: float = 300) -> Any:
+def grid_of(store: Store, actors: int) -> Any:
     from simulator.flower.grids.actors import SiteActorGrid
 
     homes = [store.home(site) for site in store.schedule().timeline.sites]
-    return SiteActorGrid(homes, actors=actors, reply_seconds=reply_seconds)
+    return SiteActorGrid(homes, actors=actors, reply_seconds=300)
 
 
 @pytest.mark.usefixtures("ray")
@@ -70,9 +70,17 @@ def test_actors_give_the_bits_of_one_process_even_when_one_is_killed(
 def test_a_site_that_takes_too_long_is_named_and_the_run_stops(tiny: Callable[..., Path], tmp_path: Path) -> None:
     slow = {"iterations": 10**6, "batch": 3}
     store = Store.create(tmp_path / "late", read_schedule(tiny(arrivals=["A"], unseen=None, budget=slow)))
-    grid = grid_of(store, actors=1, reply_seconds=20)
+    grid = grid_of(store, actors=1)
+
+    class Impatient(Silence):
+        """Gives a site three seconds to learn; what comes before takes the time that it takes."""
+
+        def doing(self, what: str) -> None:
+            if "learning" in what:
+                grid.reply_seconds = 3
+
     with pytest.raises(SitesFailed, match="site 'A' failed to learn at step 1: NO_REPLY"):
-        execute(grid, store, Silence())
+        execute(grid, store, Impatient())
     grid.close()
     assert not store.done
 
