@@ -1,4 +1,4 @@
-"""The segmentation network: how to build it, train it on slices, and read masks off it."""
+"""The segmentation network: how to build it, and train it on slices."""
 
 from __future__ import annotations
 
@@ -114,11 +114,3 @@ def batches(count: int, batch: int, iterations: int, seed: int) -> Iterable[Tens
             order = torch.randperm(count, generator=generator)
         yield order[:size]
         order = order[size:]
-
-
-@torch.no_grad()
-def segment(network: nn.Module, images: Tensor, batch: int = 64) -> Tensor:
-    """Return the predicted masks, uint8 [N, S, H, W], of images [N, C, H, W]."""
-    network.eval()
-    logits = [network(part) for part in torch.split(images, batch)]
-    return (torch.cat(logits) > 0).to(torch.uint8)

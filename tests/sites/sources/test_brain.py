@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sites.errors import SourceError
+from sites.scoring import predict
 from sites.sources import brain
 from sites.sources.brain import GAP, HALVES, SCANNERS, Brain, BrainConfig, deal, open_brain
 from sites.stream import Case
-from strategies.common.segmenter import build_segmenter, segment, slices_of, train_segmenter
+from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
 from strategies.setting import Budget, NetworkConfig, Setting
 
 TRAINING = 4  # cases that every site has with the default settings
@@ -148,7 +149,7 @@ def mean_dice(network: torch.nn.Module, cases: tuple[Case, ...]) -> float:
     """Dice per case and structure over a case's voxels, averaged."""
     scores = []
     for case in cases:
-        predicted, masks = segment(network, case.images).float(), case.masks.float()
+        predicted, masks = predict(network, case.images).float(), case.masks.float()
         shared, both = (predicted * masks).sum((0, 2, 3)), (predicted + masks).sum((0, 2, 3))
         scores.append(2 * shared / both)
     return float(torch.stack(scores).mean())

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sites.scoring import predict
 from sites.sources.phantom import Phantom, PhantomConfig, open_phantom
-from strategies.common.segmenter import build_segmenter, segment, slices_of, train_segmenter
+from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
 from strategies.setting import Budget, NetworkConfig, Setting
 
 ARRIVALS, PAST, UNSEEN = "ABCD", "ABC", "EF"
@@ -38,7 +39,7 @@ def dice(network: nn.Module, source: Phantom, site: str) -> float:
     """Mean over cases and structures; a case's slices count as one volume."""
     scores = []
     for case in source.held_out(site, HELD_OUT):
-        found = segment(network, case.images)
+        found = predict(network, case.images)
         shared = (found & case.masks).sum(dim=(0, 2, 3))
         scores.append(2 * shared / (found.sum(dim=(0, 2, 3)) + case.masks.sum(dim=(0, 2, 3))))
     return float(torch.stack(scores).mean())
