@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from strategies.setting import Budget, NetworkConfig
+from strategies.setting import Augmentation, Budget, NetworkConfig
 
 SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Stay = Literal["forever"] | Annotated[int, Field(ge=0)]
@@ -69,6 +69,7 @@ class ScheduleConfig(_Frozen):
     arrivals: one entry a step: a site, or several that arrive together; a site may arrive again with new cases
     unseen: sites that never train and are scored after every step
     stay: for how many further steps a site stays online with its data, unless its arrival says otherwise
+    augmentation: of the training slices, alike for every strategy
     policy: a shipped policy's name or a YAML file, for every site that `site_policies` does not name
     """
 
@@ -85,6 +86,7 @@ class ScheduleConfig(_Frozen):
     site_policies: dict[SiteName, str] = {}
     network: NetworkConfig = NetworkConfig()
     budget: Budget
+    augmentation: Augmentation = "none"
     limits: Limits = Limits()
 
     @model_validator(mode="after")

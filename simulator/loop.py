@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from simulator.contract import Purpose
@@ -46,8 +46,8 @@ class Exchange(Protocol):
         """Send each site its broadcast and return their uploads, in the order of `downs`."""
         ...
 
-    def score(self, segmenter: Weights, sites: Sequence[str], turn: Turn) -> Mapping[str, Scores]:
-        """Send each site the segmenter and return their scores, in the order of `sites`."""
+    def score(self, segmenters: Mapping[str, Weights], turn: Turn) -> Mapping[str, Scores]:
+        """Send each site the segmenter that stands for it, and return their scores in the order of `segmenters`."""
         ...
 
 
@@ -106,11 +106,12 @@ def run(schedule: Schedule, exchange: Exchange, store: Store, progress: Progress
             progress.doing(f"{place}, round {turn.round}: server absorbing")
             with seeded(seed_of(seed, "absorb", turn.serial)):
                 server.absorb(uploads, turn.step)
+            store.add_diagnostics({"step": turn.step, **asdict(found)} for found in server.diagnostics())
         else:
             progress.doing(f"{place}: scoring every site")
-            segmenter = server.predictor().state_dict()
-            store.add_predictor(turn.step, segmenter)
-            scores = exchange.score(segmenter, event.sites, turn)
+            networks = {site: server.predictor(site) for site in event.sites}
+            store.add_predictors(turn.step, networks)
+            scores = exchange.score({site: network.state_dict() for site, network in networks.items()}, turn)
             store.add_scores(_rows(scores, turn.step, schedule.setting.shape.structures))
         store.checkpoint(server.state_dict(), turn.serial)
 

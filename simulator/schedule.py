@@ -119,6 +119,7 @@ class Schedule:
             shape=self.source.shape,
             network=self.config.network,
             budget=self.config.budget,
+            augmentation=self.config.augmentation,
             seed=self.config.seed,
             sites=self.timeline.seen,
             most_cases=max(visit.count for visits in self.timeline.visits.values() for visit in visits),

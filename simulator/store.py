@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from simulator.schedule import Schedule, as_yaml, read_schedule
 from simulator.site import Home
@@ -23,16 +23,17 @@ from sites.errors import UserError
 from sites.files import write_whole
 from sites.ledger import mend, read_rows
 from sites.scoring import METRICS
-from strategies import Server
+from strategies import Diagnostic, Server
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LOGS = ("scores.jsonl", "diagnostics.jsonl")
 PACKAGES = ("wardround", "torch", "flwr", "ray", "monai", "diffusers", "numpy", "pandas", "pydantic")
 
 
 class Store:
-    """A run's folder. Scores are cut back to the newest checkpoint on resuming; receipts and ledgers never are."""
+    """A run's folder. Its logs are cut back to the newest checkpoint on resuming; receipts and ledgers never are."""
 
     def __init__(self, root: Path) -> None:
         """Open a run folder. Raises `UserError` where it is not one."""
@@ -78,18 +79,19 @@ class Store:
         mend(self.root / "receipts.jsonl")
         path = self.root / "checkpoint.safetensors"
         if not path.exists():
-            self._cut_scores(0)
+            self._cut({})
             return -1
         with safe_open(path, framework="pt") as checkpoint:
             place = json.loads(checkpoint.metadata()["place"])
             server.load_state_dict({key: checkpoint.get_tensor(key) for key in checkpoint.keys()})  # noqa: SIM118
-        self._cut_scores(place["scores"])
+        self._cut(place["logs"])
         serial: int = place["serial"]
         return serial
 
     def checkpoint(self, state: Mapping[str, Tensor], serial: int) -> None:
         """Save the server's state and the run's place, whole or not at all."""
-        place = {"serial": serial, "scores": self._scores.stat().st_size if self._scores.exists() else 0}
+        logs = {name: path.stat().st_size for name in LOGS if (path := self.root / name).exists()}
+        place = {"serial": serial, "logs": logs}
         tensors = {key: tensor.detach().contiguous().clone() for key, tensor in state.items()}
         write_whole(self.root / "checkpoint.safetensors", save(tensors, metadata={"place": json.dumps(place)}))
 
@@ -100,21 +102,37 @@ class Store:
     def add_scores(self, rows: Iterable[Mapping[str, Any]]) -> None:
         _append(self._scores, rows)
 
+    def add_diagnostics(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        _append(self.root / "diagnostics.jsonl", rows)
+
     def add_receipts(self, rows: Iterable[Mapping[str, Any]]) -> None:
         _append(self.root / "receipts.jsonl", rows)
 
     def add_failures(self, rows: Iterable[Mapping[str, Any]]) -> None:
         _append(self.root / "failures.jsonl", rows)
 
-    def add_predictor(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        """Keep the segmenter as it stands after a step (0: untrained)."""
-        tensors = {key: tensor.detach().contiguous().clone() for key, tensor in weights.items()}
-        write_whole(self.root / "predictors" / f"step-{step:03d}.safetensors", save(tensors))
+    def add_predictors(self, step: int, networks: Mapping[str, nn.Module]) -> None:
+        """Keep each site's segmenter as it stands after a step (0: untrained); sites may share one."""
+        distinct = {id(network): network for network in networks.values()}
+        places = {which: str(place) for place, which in enumerate(distinct)}
+        tensors = {
+            f"{places[which]}/{key}": tensor.detach().contiguous().clone()
+            for which, network in distinct.items()
+            for key, tensor in network.state_dict().items()
+        }
+        sites = {site: places[id(network)] for site, network in networks.items()}
+        write_whole(self.root / "predictors" / f"step-{step:03d}.safetensors", save(tensors, metadata=sites))
 
-    def predictors(self) -> dict[int, dict[str, Tensor]]:
-        """Return the segmenter's weights after each step that was scored."""
-        paths = sorted((self.root / "predictors").glob("step-*.safetensors"))
-        return {int(path.stem.removeprefix("step-")): load(path.read_bytes()) for path in paths}
+    def predictors(self, site: str) -> dict[int, dict[str, Tensor]]:
+        """Return the weights of a site's segmenter after each step that was scored."""
+        found = {}
+        for path in sorted((self.root / "predictors").glob("step-*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                prefix = file.metadata()[site] + "/"
+                keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+                weights = {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
+            found[int(path.stem.removeprefix("step-"))] = weights
+        return found
 
     def scores(self) -> pd.DataFrame:
         """Return the scores: a row for each step, site, case and structure."""
@@ -132,14 +150,21 @@ class Store:
         rows = read_rows(self.root / "failures.jsonl")
         return tuple(f"site '{r['site']}' failed to {r['purpose']} at step {r['step']}: {r['code']}" for r in rows)
 
+    def diagnostics(self) -> pd.DataFrame:
+        """Return what the server measured while it absorbed: a row for each step, site, name and index."""
+        import pandas as pd
+
+        return pd.DataFrame(read_rows(self.root / "diagnostics.jsonl"), columns=["step", *Diagnostic.__annotations__])
+
     @property
     def _scores(self) -> Path:
         return self.root / "scores.jsonl"
 
-    def _cut_scores(self, size: int) -> None:
-        if self._scores.exists():
-            with self._scores.open("r+b") as file:
-                file.truncate(size)
+    def _cut(self, sizes: Mapping[str, int]) -> None:
+        for name in LOGS:
+            if (path := self.root / name).exists():
+                with path.open("r+b") as file:
+                    file.truncate(sizes.get(name, 0))
 
 
 def now() -> str:

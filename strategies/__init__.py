@@ -6,7 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -35,6 +35,16 @@ class StrategyConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic:
+    """One number that a server measured while it absorbed: `index` counts those of one name and site from 0."""
+
+    name: str
+    site: str
+    index: int
+    value: float
+
+
 class Server(ABC, Generic[Down, Up]):
     """The central side of a strategy; lives as long as the run."""
 
@@ -54,9 +64,16 @@ class Server(ABC, Generic[Down, Up]):
     def absorb(self, uploads: Mapping[str, Up], step: int) -> None:
         """Take in what a group of sites released, in the order of the rota."""
 
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """Return what the last `absorb` measured on its way, to be kept in the run folder; nothing unless said."""
+        return ()
+
     @abstractmethod
-    def predictor(self) -> nn.Module:
-        """Return the segmenter as it stands: images [N, C, H, W] in 0..1 to logits [N, S, H, W]."""
+    def predictor(self, site: str) -> nn.Module:
+        """Return the segmenter as it stands for a site: images [N, C, H, W] in 0..1 to logits [N, S, H, W].
+
+        Most strategies have one for all sites. The site may be an unseen one.
+        """
 
     @abstractmethod
     def state_dict(self) -> State:

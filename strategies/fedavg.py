@@ -66,7 +66,7 @@ class FedAvgServer(Server[Broadcast, Upload]):
         weights = [upload.segmenter for upload in uploads.values()]
         self._segmenter.load_state_dict(weighted_average(weights, shares))
 
-    def predictor(self) -> nn.Module:
+    def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
     def state_dict(self) -> State:

@@ -54,7 +54,7 @@ class FinetuneServer(Server[Broadcast, Upload]):
         for upload in uploads.values():
             self._segmenter.load_state_dict(dict(upload.segmenter))
 
-    def predictor(self) -> nn.Module:
+    def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
     def state_dict(self) -> State:

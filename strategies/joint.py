@@ -68,15 +68,14 @@ class JointServer(Server[Broadcast, Upload]):
         self._segmenter = build_segmenter(self._setting)
         train_segmenter(
             self._segmenter,
+            self._setting,
             images,
             masks,
             iterations=sum(budget.iterations_an_arrival(len(part)) for part, _ in self._pool),
-            batch=budget.batch,
-            learning_rate=budget.learning_rate,
             seed=seed_of(self._setting.seed, "joint", step),
         )
 
-    def predictor(self) -> nn.Module:
+    def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
     def state_dict(self) -> State:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sites.stream import Shape
 
+Augmentation = Literal["none", "standard"]
+
 
 class NetworkConfig(BaseModel):
     """The segmentation network: MONAI's residual U-Net (Kerfoot et al., STACOM 2018).
@@ -63,6 +65,7 @@ class Setting:
     shape: Shape
     network: NetworkConfig
     budget: Budget
+    augmentation: Augmentation
     seed: int
     sites: tuple[str, ...]
     most_cases: int

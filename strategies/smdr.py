@@ -75,7 +75,7 @@ class SmdrServer(Server[Broadcast, Upload]):
             self._book.add(site, upload.prompt, upload.diffusion)
             self._train(site, step)
 
-    def predictor(self) -> nn.Module:
+    def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
     def state_dict(self) -> State:
@@ -98,6 +98,7 @@ class SmdrServer(Server[Broadcast, Upload]):
             optimizer=torch.optim.AdamW(self._segmenter.parameters(), lr=budget.learning_rate),
             iterations=budget.iterations_a_round(self._config.replays),
             batch=budget.batch,
+            augmentation=self._setting.augmentation,
             seed=seed_of(self._setting.seed, "segmenter", newest, step),
         )
 

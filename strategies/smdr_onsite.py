@@ -80,7 +80,7 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
             self._book.add(site, upload.prompt, upload.diffusion)
             self._segmenter.load_state_dict(dict(upload.segmenter))
 
-    def predictor(self) -> nn.Module:
+    def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
     def state_dict(self) -> State:
@@ -110,6 +110,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         optimizer=torch.optim.AdamW(segmenter.parameters(), lr=budget.learning_rate),
         iterations=budget.iterations_a_round(len(images)),
         batch=budget.batch,
+        augmentation=setting.augmentation,
         seed=seed_of(arrival.seed, "segmenter"),
     )
     prompt, shared = learn_prompt(config, setting, down.diffusion, known, arrival)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -40,9 +40,9 @@ class FlowerExchange:
     def learn(self, downs: Mapping[str, Payload], turn: Turn) -> Mapping[str, Payload]:
         return self._exchange(Purpose.LEARN, downs, turn)
 
-    def score(self, segmenter: Weights, sites: Sequence[str], turn: Turn) -> Mapping[str, Scores]:
-        request = ScoreRequest(segmenter=segmenter)
-        return cast(Mapping[str, Scores], self._exchange(Purpose.SCORE, dict.fromkeys(sites, request), turn))
+    def score(self, segmenters: Mapping[str, Weights], turn: Turn) -> Mapping[str, Scores]:
+        requests = {site: ScoreRequest(segmenter=segmenter) for site, segmenter in segmenters.items()}
+        return cast(Mapping[str, Scores], self._exchange(Purpose.SCORE, requests, turn))
 
     def _exchange(self, purpose: Purpose, downs: Mapping[str, Payload], turn: Turn) -> dict[str, Payload]:
         """Send, wait for every site, write the receipts, and raise `SitesFailed` where one did not do its part."""

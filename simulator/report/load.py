@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from simulator.report.view import RunView, Sample, StepView
 from simulator.schedule import Schedule
@@ -39,13 +38,13 @@ def view_of(store: Store) -> RunView:
         structures=schedule.setting.shape.structures,
         scores=store.scores(),
         releases=releases,
-        samples=tuple(_samples(schedule, store.predictors())),
+        samples=tuple(_samples(schedule, store)),
         failures=() if store.done else store.failures(),
         complete=store.done,
     )
 
 
-def _samples(schedule: Schedule, predictors: Mapping[int, dict[str, Tensor]]) -> Iterator[Sample]:
+def _samples(schedule: Schedule, store: Store) -> Iterator[Sample]:
     """Yield a held-out slice of each site with what each step's segmenter finds in it, read from the source.
 
     A source whose files are gone since the run yields nothing.
@@ -59,7 +58,7 @@ def _samples(schedule: Schedule, predictors: Mapping[int, dict[str, Tensor]]) ->
         middle = len(case.images) // 2
         image = case.images[middle]
         predictions = {}
-        for step, weights in predictors.items():
+        for step, weights in store.predictors(site).items():
             network.load_state_dict(weights)
             predictions[step] = predict(network, image[None])[0].numpy()
         shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)

@@ -22,6 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from strategies.common.augmentation import Augmenter
+from strategies.setting import Augmentation
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -55,10 +58,10 @@ class Domain:
     images: Tensor
     masks: Tensor
 
-    def draw(self, count: int, generator: torch.Generator) -> Batch:
-        """Draw slices with replacement."""
+    def draw(self, count: int, generator: torch.Generator, augmenter: Augmenter) -> Batch:
+        """Draw slices with replacement, and augment them."""
         rows = torch.randint(len(self.images), (count,), generator=generator)
-        return Batch(self.images[rows], self.masks[rows].float())
+        return Batch(*augmenter(self.images[rows], self.masks[rows]))
 
 
 @dataclass
@@ -99,6 +102,7 @@ def train_aligned(
     iterations: int,
     batch: int,
     seed: int,
+    augmentation: Augmentation = "none",
 ) -> Cosines:
     """Train a network in place; every iteration sees `batch` slices for each term that is on.
 
@@ -106,6 +110,7 @@ def train_aligned(
     newest site. With both terms off this is plain training on a batch drawn half from the newest, half from the past.
     """
     generator = torch.Generator().manual_seed(seed)
+    augmenter = Augmenter(augmentation, seed)
     half = max(1, batch // 2)
     every = [*past, newest]
     cosines = Cosines()
@@ -113,8 +118,10 @@ def train_aligned(
     parameters = list(network.parameters())
     network.train()
     for _ in range(iterations):
-        now = newest.draw(half, generator)
-        before = _pick(past, generator).draw(half, generator) if past else newest.draw(half, generator)
+        now = newest.draw(half, generator, augmenter)
+        before = (
+            _pick(past, generator).draw(half, generator, augmenter) if past else newest.draw(half, generator, augmenter)
+        )
         terms: list[tuple[float, list[Tensor]]] = []
         if config.orientational and past:
             gradient, cosine = aligned_gradient(
@@ -129,8 +136,8 @@ def train_aligned(
             gradient, cosine = aligned_gradient(
                 network,
                 loss_of,
-                one.draw(half, generator),
-                two.draw(half, generator),
+                one.draw(half, generator, augmenter),
+                two.draw(half, generator, augmenter),
                 inner_step=config.inner_step,
                 exact=config.exact,
             )

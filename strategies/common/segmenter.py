@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from monai.losses import DiceLoss
@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sites.stream import Arrival, Case
 from sites.wire import Weights
+from strategies.common.augmentation import Augmenter
 from strategies.setting import Setting
 
 
@@ -57,31 +58,45 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     return dice + binary_cross_entropy_with_logits(logits, masks)
 
 
-def train_segmenter(
-    network: nn.Module,
-    images: Tensor,
-    masks: Tensor,
-    *,
-    iterations: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-) -> float:
-    """Train a network in place on `segmentation_loss` with AdamW; return the last loss.
+Descent = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
 
-    Batches are drawn without replacement within a pass over the slices. The learning rate falls along a
-    half cosine to zero.
+
+def descent_of(network: nn.Module, setting: Setting, iterations: int) -> Descent:
+    """Return AdamW over a network's parameters, and a learning rate that falls along a half cosine to zero."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=setting.budget.learning_rate)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+
+
+def descend(loss: Tensor, descent: Descent) -> None:
+    """Take one gradient step down a loss."""
+    optimizer, schedule = descent
+    optimizer.zero_grad()
+    torch.autograd.backward(loss)
+    optimizer.step()
+    schedule.step()
+
+
+def minibatches(
+    setting: Setting, images: Tensor, masks: Tensor, iterations: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `iterations` augmented batches: images float32 [N, C, H, W] in 0..1, masks float32 [N, S, H, W].
+
+    Slices are drawn without replacement within a pass over them all.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    augmenter = Augmenter(setting.augmentation, seed)
+    for rows in batches(len(images), setting.budget.batch, iterations, seed):
+        yield augmenter(images[rows], masks[rows])
+
+
+def train_segmenter(
+    network: nn.Module, setting: Setting, images: Tensor, masks: Tensor, *, iterations: int, seed: int
+) -> float:
+    """Train a network in place on `segmentation_loss`, as a setting says; return the last loss."""
+    descent, last = descent_of(network, setting, iterations), 0.0
     network.train()
-    last = 0.0
-    for rows in batches(len(images), batch, iterations, seed):
-        optimizer.zero_grad()
-        loss = segmentation_loss(network(images[rows]), masks[rows].float())
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
+    for some, their_masks in minibatches(setting, images, masks, iterations, seed):
+        loss = segmentation_loss(network(some), their_masks)
+        descend(loss, descent)
         last = float(loss.detach())
     return last
 
@@ -91,16 +106,8 @@ def train_on_arrival(weights: Weights, setting: Setting, arrival: Arrival) -> We
     network = build_segmenter(setting)
     network.load_state_dict(dict(weights))
     images, masks = slices_of(arrival.cases)
-    budget = setting.budget
-    train_segmenter(
-        network,
-        images,
-        masks,
-        iterations=budget.iterations_a_round(len(images)),
-        batch=budget.batch,
-        learning_rate=budget.learning_rate,
-        seed=arrival.seed,
-    )
+    iterations = setting.budget.iterations_a_round(len(images))
+    train_segmenter(network, setting, images, masks, iterations=iterations, seed=arrival.seed)
     return dict(network.state_dict())
 
 

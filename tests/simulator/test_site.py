@@ -230,7 +230,7 @@ class Site:
 
     def request(self, purpose: Purpose = Purpose.LEARN, turn: Turn = LEARN, **changed: Any) -> Request:
         server = self.schedule.strategy.server(self.schedule.strategy_config, self.schedule.setting)
-        segmenter = server.predictor().state_dict()
+        segmenter = server.predictor("A").state_dict()
         down = {
             Purpose.LEARN: finetune.Broadcast(segmenter=segmenter),
             Purpose.SCORE: ScoreRequest(segmenter=segmenter),

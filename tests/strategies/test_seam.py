@@ -98,13 +98,13 @@ class TestEveryStrategy:
         assert server.state_dict().keys() == again.state_dict().keys()
         images = schedule.source.held_out("A", 1)[0].images
         with torch.no_grad():
-            assert torch.equal(server.predictor().eval()(images), again.predictor().eval()(images))
+            assert torch.equal(server.predictor("A").eval()(images), again.predictor("A").eval()(images))
 
     def test_what_it_learns_reaches_the_predictor(self, schedule: Schedule, tmp_path: Path) -> None:
         strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
         with seeded(1):
             server = strategy.server(config, setting)
-            before = {key: tensor.clone() for key, tensor in server.predictor().state_dict().items()}
+            before = {key: tensor.clone() for key, tensor in server.predictor("A").state_dict().items()}
             up = strategy.learn(config, setting, server.broadcast("A", 1), arrival_of(schedule), Vault(tmp_path, 1))
             server.absorb({"A": up}, 1)
-        assert any(not torch.equal(tensor, before[key]) for key, tensor in server.predictor().state_dict().items())
+        assert any(not torch.equal(tensor, before[key]) for key, tensor in server.predictor("A").state_dict().items())

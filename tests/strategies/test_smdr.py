@@ -25,6 +25,7 @@ SETTING = Setting(
     shape=Shape(channels=1, height=16, width=16, slices=1, structures=("gland",)),
     network=NetworkConfig(widths=(4, 8), residual_units=0),
     budget=Budget(iterations=2),
+    augmentation="none",
     seed=0,
     sites=("A", "B"),
     most_cases=1,

@@ -121,6 +121,7 @@ def test_joint_training_works_and_fine_tuning_forgets(seed: int) -> None:
         shape=source.shape,
         network=NetworkConfig(),
         budget=Budget(iterations=250),
+        augmentation="none",
         seed=seed,
         sites=("A",),
         most_cases=TRAINING,
@@ -129,7 +130,7 @@ def test_joint_training_works_and_fine_tuning_forgets(seed: int) -> None:
 
     def train(network: torch.nn.Module, sites: str) -> torch.nn.Module:
         images, masks = (torch.cat(parts) for parts in zip(*(training[site] for site in sites), strict=True))
-        train_segmenter(network, images, masks, iterations=250, batch=16, learning_rate=2e-3, seed=seed)
+        train_segmenter(network, setting, images, masks, iterations=250, seed=seed)
         return network
 
     def dice(network: torch.nn.Module, sites: str) -> list[float]:

@@ -47,11 +47,11 @@ def dice(network: nn.Module, source: Phantom, site: str) -> float:
 
 def run(task: str, seed: int, iterations: int) -> Outcome:
     source = open_phantom(task, PhantomConfig(), seed)
-    budget = Budget(iterations=iterations)
     setting = Setting(
         shape=source.shape,
         network=NetworkConfig(norm="batch"),
-        budget=budget,
+        budget=Budget(iterations=iterations),
+        augmentation="none",
         seed=seed,
         sites=("A",),
         most_cases=CASES[task],
@@ -61,15 +61,7 @@ def run(task: str, seed: int, iterations: int) -> Outcome:
     def fit(network: nn.Module, sites: Sequence[str], steps: int) -> None:
         images: list[Tensor] = [data[site][0] for site in sites]
         masks: list[Tensor] = [data[site][1] for site in sites]
-        train_segmenter(
-            network,
-            torch.cat(images),
-            torch.cat(masks),
-            iterations=steps,
-            batch=budget.batch,
-            learning_rate=budget.learning_rate,
-            seed=seed,
-        )
+        train_segmenter(network, setting, torch.cat(images), torch.cat(masks), iterations=steps, seed=seed)
 
     joint, sequential = build_segmenter(setting), build_segmenter(setting)
     fit(joint, ARRIVALS + UNSEEN, len(ARRIVALS) * iterations)

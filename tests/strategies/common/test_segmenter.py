@@ -12,7 +12,8 @@ from strategies.setting import Budget, NetworkConfig, Setting
 SETTING = Setting(
     shape=Shape(channels=1, height=16, width=16, slices=1, structures=("square",)),
     network=NetworkConfig(widths=(4, 8), residual_units=0),
-    budget=Budget(iterations=10),
+    budget=Budget(iterations=10, batch=8, learning_rate=1e-2),
+    augmentation="none",
     seed=0,
     sites=("A",),
     most_cases=1,
@@ -45,9 +46,8 @@ def test_a_blank_holds_no_memory_and_has_the_networks_form() -> None:
 def test_training_lowers_the_loss() -> None:
     images, masks = squares(16)
     network = build_segmenter(SETTING)
-    budget = {"batch": 8, "learning_rate": 1e-2, "seed": 0}
-    first = train_segmenter(network, images, masks, iterations=1, **budget)
-    last = train_segmenter(network, images, masks, iterations=60, **budget)
+    first = train_segmenter(network, SETTING, images, masks, iterations=1, seed=0)
+    last = train_segmenter(network, SETTING, images, masks, iterations=60, seed=0)
     assert last < 0.5 * first
 
 

@@ -1,0 +1,52 @@
+"""Augmentation of training slices: the same for every strategy of a run, so that none wins by it alone."""
+
+from __future__ import annotations
+
+import torch
+from monai.transforms import RandAdjustContrast, RandAffined, RandBiasField, RandGaussianNoise, RandGaussianSmooth
+from torch import Tensor
+
+from strategies.setting import Augmentation
+
+
+class Augmenter:
+    """Changes the pose and the appearance of slices at random, each slice by itself, with MONAI's transforms.
+
+    `standard`: rotation, zoom and shift of image and mask; then, of the image alone, a gamma curve for each channel
+    (so colours shift too), a smooth bias field, blur and noise. `none` gives back what it gets.
+    """
+
+    def __init__(self, kind: Augmentation, seed: int) -> None:
+        self._on = kind == "standard"
+        self._affine = RandAffined(
+            keys=("image", "mask"),
+            prob=0.5,
+            rotate_range=0.2,
+            scale_range=(0.2, 0.2),
+            translate_range=(3, 3),
+            mode=("bilinear", "nearest"),
+            padding_mode="border",
+        )
+        self._gamma = RandAdjustContrast(prob=0.5, gamma=(0.5, 2.0))
+        self._rest = (
+            RandBiasField(prob=0.3, degree=2, coeff_range=(-0.4, 0.4)),
+            RandGaussianSmooth(prob=0.2, sigma_x=(0.25, 1.0), sigma_y=(0.25, 1.0)),
+            RandGaussianNoise(prob=0.3, std=0.05),
+        )
+        for offset, transform in enumerate((self._affine, self._gamma, *self._rest)):
+            transform.set_random_state(seed=(seed + offset) % 2**32)
+
+    def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Return changed copies: images float32 [N, C, H, W] in 0..1 and masks float32 [N, S, H, W] of 0 and 1."""
+        masks = masks.float()
+        if not self._on:
+            return images, masks
+        posed = [self._affine({"image": image, "mask": mask}) for image, mask in zip(images, masks, strict=True)]
+        changed = [self._appearance(torch.as_tensor(one["image"])) for one in posed]
+        return torch.stack(changed), torch.stack([torch.as_tensor(one["mask"]).as_subclass(Tensor) for one in posed])
+
+    def _appearance(self, image: Tensor) -> Tensor:
+        image = torch.cat([torch.as_tensor(self._gamma(channel[None])) for channel in image])
+        for transform in self._rest:
+            image = torch.as_tensor(transform(image))
+        return image.as_subclass(Tensor).clamp(0, 1).float()

@@ -1,0 +1,51 @@
+"""Augmentation: what changes, what stays, and that a seed decides it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from strategies.common.augmentation import Augmenter
+
+
+def slices(channels: int = 1, structures: int = 1) -> tuple[Tensor, Tensor]:
+    images = torch.rand(8, channels, 24, 24, generator=torch.Generator().manual_seed(0))
+    masks = torch.zeros(8, structures, 24, 24, dtype=torch.uint8)
+    masks[:, :, 8:16, 8:16] = 1
+    return images, masks
+
+
+@pytest.mark.parametrize(("channels", "structures"), [(1, 1), (3, 2)])
+def test_slices_change_and_stay_slices(channels: int, structures: int) -> None:
+    images, masks = slices(channels, structures)
+    changed, their_masks = Augmenter("standard", 0)(images, masks)
+    assert changed.shape == images.shape
+    assert their_masks.shape == masks.shape
+    assert changed.dtype == their_masks.dtype == torch.float32
+    assert type(changed) is type(their_masks) is Tensor
+    assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
+    assert set(their_masks.unique().tolist()) <= {0.0, 1.0}
+    assert not torch.equal(changed, images)
+
+
+def test_image_and_mask_move_together() -> None:
+    masks = slices()[1]
+    images, moved = Augmenter("standard", 1)(masks.float(), masks)
+    inside = (images * moved).sum() / moved.sum()
+    outside = (images * (1 - moved)).sum() / (1 - moved).sum()
+    assert float(inside - outside) > 0.7
+    assert not torch.equal(moved, masks.float())
+
+
+def test_a_seed_decides() -> None:
+    one, two, other = (Augmenter("standard", seed)(*slices())[0] for seed in (3, 3, 4))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+def test_none_gives_back_what_it_gets() -> None:
+    images, masks = slices()
+    same, their_masks = Augmenter("none", 0)(images, masks)
+    assert same is images
+    assert torch.equal(their_masks, masks.float())
