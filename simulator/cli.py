@@ -86,6 +86,21 @@ def report(
 
 
 @app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(help="A run folder of a strategy that makes replays, such as smdr.")],
+    count: Annotated[int, typer.Option(min=2, help="Replays to make for each site.")] = 64,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Show replays of every past site beside real images, and measure how faithful they are."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator import replaying
+
+    replaying.replay(folder, count, as_json=output is Format.JSON)
+
+
+@app.command()
 def doctor(output: FormatOption = Format.TEXT) -> None:
     """Say whether this installation can run."""
     from simulator.doctor import examine

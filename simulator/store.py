@@ -77,16 +77,20 @@ class Store:
     def restore(self, server: Server[Any, Any]) -> int:
         """Bring a server back to the newest checkpoint and cut the scores to it; return its serial, or -1."""
         mend(self.root / "receipts.jsonl")
-        path = self.root / "checkpoint.safetensors"
-        if not path.exists():
-            self._cut({})
-            return -1
-        with safe_open(path, framework="pt") as checkpoint:
-            place = json.loads(checkpoint.metadata()["place"])
-            server.load_state_dict({key: checkpoint.get_tensor(key) for key in checkpoint.keys()})  # noqa: SIM118
+        place = self.load(server)
         self._cut(place["logs"])
         serial: int = place["serial"]
         return serial
+
+    def load(self, server: Server[Any, Any]) -> dict[str, Any]:
+        """Bring a server back to the newest checkpoint, and return the run's place: its serial and the logs' sizes."""
+        path = self.root / "checkpoint.safetensors"
+        if not path.exists():
+            return {"serial": -1, "logs": {}}
+        with safe_open(path, framework="pt") as checkpoint:
+            place: dict[str, Any] = json.loads(checkpoint.metadata()["place"])
+            server.load_state_dict({key: checkpoint.get_tensor(key) for key in checkpoint.keys()})  # noqa: SIM118
+        return place
 
     def checkpoint(self, state: Mapping[str, Tensor], serial: int) -> None:
         """Save the server's state and the run's place, whole or not at all."""

@@ -68,6 +68,13 @@ class Server(ABC, Generic[Down, Up]):
         """Return what the last `absorb` measured on its way, to be kept in the run folder; nothing unless said."""
         return ()
 
+    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """Return `count` pairs like those of each past site; nothing from a strategy that can't make any.
+
+        Images are float32 [count, C, H, W] in 0..1, masks uint8 [count, S, H, W].
+        """
+        return {}
+
     @abstractmethod
     def predictor(self, site: str) -> nn.Module:
         """Return the segmenter as it stands for a site: images [N, C, H, W] in 0..1 to logits [N, S, H, W].

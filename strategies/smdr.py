@@ -8,7 +8,7 @@ the server replays every site seen so far, the newest included, and trains the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,16 +19,10 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy
-from strategies.common.alignment import train_aligned
-from strategies.common.modulation import (
-    ModulationConfig,
-    PromptBook,
-    blank_weights,
-    in_table,
-    learn_prompt,
-    learnt_prompts,
-)
+from strategies import Diagnostic, Server, State, Strategy
+from strategies.common.alignment import Cosines, train_aligned
+from strategies.common.modulation import ModulationConfig, blank_weights, in_table, learn_prompt, learnt_rows
+from strategies.common.promptbook import PromptBook
 from strategies.common.segmenter import build_segmenter, segmentation_loss
 from strategies.setting import Setting
 
@@ -39,7 +33,10 @@ class Config(ModulationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Broadcast(Payload):
-    """What comes down to a site: the diffusion weights that all share, every site's prompt, and who has learnt one."""
+    """What comes down to a site: the diffusion weights that it begins with, the prompts, and who has learnt one.
+
+    Of others' prompts a site gets only what its way of retention needs; the rest of the table is zero.
+    """
 
     diffusion: Annotated[Weights, Kind.DIFFUSION]
     prompts: Annotated[Weights, Kind.PROMPT]
@@ -48,7 +45,7 @@ class Broadcast(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class Upload(Payload):
-    """All that leaves a site: its prompt and the diffusion weights (on a frozen backbone the first site's alone)."""
+    """All that leaves a site: its prompt, and the diffusion weights where they changed."""
 
     prompt: Annotated[Weights, Kind.PROMPT]
     diffusion: Annotated[Weights, Kind.DIFFUSION]
@@ -62,18 +59,28 @@ class SmdrServer(Server[Broadcast, Upload]):
         self._setting = setting
         self._book = PromptBook(config, setting)
         self._segmenter = build_segmenter(setting)
+        self._diagnostics: list[Diagnostic] = []
 
     def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Sites that arrive in one step learn one after another, since each builds on the generator before it."""
         return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
-        return Broadcast(diffusion=self._book.shared, prompts=self._book.table(), learnt=self._book.learnt)
+        book = self._book
+        return Broadcast(diffusion=book.diffusion_for(site), prompts=book.prompts_for(site), learnt=book.learnt)
 
     def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
         for site, upload in uploads.items():
             self._book.add(site, upload.prompt, upload.diffusion)
-            self._train(site, step)
+            cosines = self._train(site, step)
+            self._diagnostics = [*self._book.drift, *cosines.diagnostics(site)]
+
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """Return the drift of earlier prompts, and the cosines of the alignment."""
+        return self._diagnostics
+
+    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
+        return self._book.sampled(count)
 
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter
@@ -86,14 +93,14 @@ class SmdrServer(Server[Broadcast, Upload]):
         self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self._book.load_state_dict(state)
 
-    def _train(self, newest: str, step: int) -> None:
+    def _train(self, newest: str, step: int) -> Cosines:
         """Go on training the segmenter on the replays of the newest site, aligned with those of the others."""
         budget, replays = self._setting.budget, self._book.replays()
-        train_aligned(
+        return train_aligned(
             self._segmenter,
             segmentation_loss,
             replays.pop(newest),
-            list(replays.values()),
+            [*replays.values(), *self._book.virtual()],
             self._config.alignment,
             optimizer=torch.optim.AdamW(self._segmenter.parameters(), lr=budget.learning_rate),
             iterations=budget.iterations_a_round(self._config.replays),
@@ -104,24 +111,23 @@ class SmdrServer(Server[Broadcast, Upload]):
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:
-    """Learn the site's prompt and, where the backbone is not frozen, the diffusion weights that all share."""
-    known = learnt_prompts(down.prompts, down.learnt, setting)
-    prompt, shared = learn_prompt(config, setting, down.diffusion, known, arrival)
-    frozen = config.retention == "frozen" and bool(known)
-    return Upload(prompt=prompt, diffusion={} if frozen else shared)
+    """Learn the site's prompt, with the diffusion weights where the way of retention changes them."""
+    known = learnt_rows(down.prompts, down.learnt, setting)
+    prompt, diffusion = learn_prompt(config, setting, down.diffusion, known, arrival)
+    return Upload(prompt=prompt, diffusion=diffusion)
 
 
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
-    prompt, shared = blank_weights(config, setting)
+    prompt, diffusion = blank_weights(config, setting)
     learnt = torch.zeros(len(setting.sites), dtype=torch.uint8, device="meta")
-    return Broadcast(diffusion=shared, prompts=in_table(dict.fromkeys(setting.sites, prompt)), learnt=learnt)
+    return Broadcast(diffusion=diffusion, prompts=in_table(dict.fromkeys(setting.sites, prompt)), learnt=learnt)
 
 
 def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
-    """Return an upload without values; on a frozen backbone only the first site has diffusion weights to release."""
-    prompt, shared = blank_weights(config, setting)
-    return Upload(prompt=prompt, diffusion=shared if first or config.retention != "frozen" else {})
+    """Return an upload without values."""
+    prompt, diffusion = blank_weights(config, setting)
+    return Upload(prompt=prompt, diffusion=diffusion if config.trains_diffusion(first) else {})
 
 
 STRATEGY = Strategy(

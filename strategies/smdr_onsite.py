@@ -7,39 +7,49 @@ the segmenter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy
+from strategies import Diagnostic, Server, State, Strategy
 from strategies.common.alignment import Domain, train_aligned
 from strategies.common.modulation import (
+    SHARED,
     ModulationConfig,
-    PromptBook,
     blank_weights,
+    diffusion_rows,
     in_table,
     learn_prompt,
-    learnt_prompts,
+    learnt_rows,
     make_replays,
+    rows_of,
 )
+from strategies.common.promptbook import PromptBook, make_virtual
 from strategies.common.segmenter import blank_segmenter, build_segmenter, segmentation_loss, slices_of
 from strategies.setting import Setting
 
 
 class Config(ModulationConfig):
-    """Settings of on-site SMDR; `replays` is the number of pairs that a site makes for each earlier one."""
+    """Settings of on-site SMDR.
+
+    replays: pairs that a site makes of all the earlier ones together, so that the tenth has no more to do than the
+        third
+    """
+
+    replays: int = Field(default=192, ge=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broadcast(Payload):
-    """What comes down to a site: the segmenter, the shared diffusion weights, the prompts, and who has learnt one."""
+    """What comes down to a site: the segmenter, all diffusion weights and prompts, and who has learnt one."""
 
     segmenter: Annotated[Weights, Kind.SEGMENTER]
     diffusion: Annotated[Weights, Kind.DIFFUSION]
@@ -49,7 +59,7 @@ class Broadcast(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class Upload(Payload):
-    """All that leaves a site: its prompt, the diffusion weights (frozen: the first site's alone), the segmenter."""
+    """All that leaves a site: its prompt, the diffusion weights where they changed, and the segmenter."""
 
     segmenter: Annotated[Weights, Kind.SEGMENTER]
     prompt: Annotated[Weights, Kind.PROMPT]
@@ -70,8 +80,8 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(
             segmenter=self._segmenter.state_dict(),
-            diffusion=self._book.shared,
-            prompts=self._book.table(),
+            diffusion=self._book.diffusion_table(),
+            prompts=self._book.prompts_for(),
             learnt=self._book.learnt,
         )
 
@@ -79,6 +89,13 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
         for site, upload in uploads.items():
             self._book.add(site, upload.prompt, upload.diffusion)
             self._segmenter.load_state_dict(dict(upload.segmenter))
+
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """Return the drift of earlier prompts. (The cosines of the alignment stay in the sites' vaults.)"""
+        return self._book.drift
+
+    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
+        return self._book.sampled(count)
 
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter
@@ -94,18 +111,18 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:
     """Learn the site's prompt, and train the segmenter on real images aligned with replays of the other sites."""
-    known = learnt_prompts(down.prompts, down.learnt, setting)
-    others = {site: prompt for site, prompt in known.items() if site != arrival.site}
-    past = make_replays(config, setting, down.diffusion, others, config.replays)
+    known, diffusion = learnt_rows(down.prompts, down.learnt, setting), rows_of(down.diffusion)
+    start = diffusion.get(arrival.site) or diffusion[SHARED]
+    past = _past(config, setting, {s: {**diffusion.get(s, start), **p} for s, p in known.items() if s != arrival.site})
     segmenter = build_segmenter(setting)
     segmenter.load_state_dict(dict(down.segmenter))
     images, masks = slices_of(arrival.cases)
     budget = setting.budget
-    train_aligned(
+    cosines = train_aligned(
         segmenter,
         segmentation_loss,
         Domain(images, masks),
-        list(past.values()),
+        past,
         config.alignment,
         optimizer=torch.optim.AdamW(segmenter.parameters(), lr=budget.learning_rate),
         iterations=budget.iterations_a_round(len(images)),
@@ -113,29 +130,38 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         augmentation=setting.augmentation,
         seed=seed_of(arrival.seed, "segmenter"),
     )
-    prompt, shared = learn_prompt(config, setting, down.diffusion, known, arrival)
-    frozen = config.retention == "frozen" and bool(known)
-    return Upload(segmenter=dict(segmenter.state_dict()), prompt=prompt, diffusion={} if frozen else shared)
+    vault.keep("cosines", cosines.tensors())
+    prompt, changed = learn_prompt(config, setting, start, known, arrival)
+    return Upload(segmenter=dict(segmenter.state_dict()), prompt=prompt, diffusion=changed)
+
+
+def _past(config: Config, setting: Setting, weights: Mapping[str, Weights]) -> list[Domain]:
+    """Return replays of the other sites, and pairs between them where settings ask for such."""
+    count = -(-config.replays // max(1, len(weights)))
+    past = list(make_replays(config, setting, weights, count).values())
+    if config.virtual and len(weights) > 1:
+        past.append(make_virtual(config, setting, weights, config.virtual))
+    return past
 
 
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
-    prompt, shared = blank_weights(config, setting)
+    prompt, diffusion = blank_weights(config, setting)
     return Broadcast(
         segmenter=blank_segmenter(setting),
-        diffusion=shared,
+        diffusion=in_table(dict.fromkeys(diffusion_rows(config, setting), diffusion)),
         prompts=in_table(dict.fromkeys(setting.sites, prompt)),
         learnt=torch.zeros(len(setting.sites), dtype=torch.uint8, device="meta"),
     )
 
 
 def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
-    """Return an upload without values; on a frozen backbone only the first site has diffusion weights to release."""
-    prompt, shared = blank_weights(config, setting)
+    """Return an upload without values."""
+    prompt, diffusion = blank_weights(config, setting)
     return Upload(
         segmenter=blank_segmenter(setting),
         prompt=prompt,
-        diffusion=shared if first or config.retention != "frozen" else {},
+        diffusion=diffusion if config.trains_diffusion(first) else {},
     )
 
 

@@ -26,7 +26,7 @@ TINY = {
 
 # Settings that any strategy may have and that make it slow, as small as they go.
 SMALL = {
-    "diffusion": {"widths": [8, 16], "steps": 2, "first_steps": 2, "batch": 2, "sampling_steps": 2},
+    "diffusion": {"start": "random", "widths": [8, 16], "steps": 2, "first_steps": 2, "batch": 2, "sampling_steps": 2},
     "replays": 4,
 }
 

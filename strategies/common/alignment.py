@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from strategies import Diagnostic
 from strategies.common.augmentation import Augmenter
 from strategies.setting import Augmentation
 
@@ -71,6 +72,21 @@ class Cosines:
     orientational: list[float] = field(default_factory=list)
     arbitrary: list[float] = field(default_factory=list)
 
+    def diagnostics(self, site: str) -> list[Diagnostic]:
+        """Return them as diagnostics of a site."""
+        return [
+            Diagnostic(name=f"cosine_{name}", site=site, index=index, value=value)
+            for name, values in self._terms().items()
+            for index, value in enumerate(values)
+        ]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return them as float32 tensors [iterations]."""
+        return {name: torch.tensor(values) for name, values in self._terms().items()}
+
+    def _terms(self) -> dict[str, list[float]]:
+        return {"orientational": self.orientational, "arbitrary": self.arbitrary}
+
 
 def aligned_gradient(
     network: nn.Module, loss_of: Loss, first: Batch, second: Batch, *, inner_step: float, exact: bool
@@ -104,23 +120,23 @@ def train_aligned(
     seed: int,
     augmentation: Augmentation = "none",
 ) -> Cosines:
-    """Train a network in place; every iteration sees `batch` slices for each term that is on.
+    """Train a network in place; every iteration sees `batch` slices in all, shared out among its terms.
 
-    Without past sites the orientational term falls away, and the arbitrary one pairs two random splits of the
-    newest site. With both terms off this is plain training on a batch drawn half from the newest, half from the past.
+    Without past sites the orientational term falls away, and the arbitrary one pairs the newest site under two
+    simulated scanners. With both terms off this is plain training, half on the newest site, half on the past.
     """
     generator = torch.Generator().manual_seed(seed)
     augmenter = Augmenter(augmentation, seed)
-    half = max(1, batch // 2)
+    part = max(2, batch // (4 if config.arbitrary else 2))
     every = [*past, newest]
     cosines = Cosines()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     parameters = list(network.parameters())
     network.train()
     for _ in range(iterations):
-        now = newest.draw(half, generator, augmenter)
+        now = newest.draw(part, generator, augmenter)
         before = (
-            _pick(past, generator).draw(half, generator, augmenter) if past else newest.draw(half, generator, augmenter)
+            _pick(past, generator).draw(part, generator, augmenter) if past else newest.draw(part, generator, augmenter)
         )
         terms: list[tuple[float, list[Tensor]]] = []
         if config.orientational and past:
@@ -132,12 +148,14 @@ def train_aligned(
         else:
             terms.append((1.0, _plain_gradient(network, loss_of, now, before)))
         if config.arbitrary:
-            one, two = _ordered_pair(every, generator)
+            one, two = (domain.draw(part, generator, augmenter) for domain in _ordered_pair(every, generator))
+            if not past:
+                one, two = (Batch(augmenter.shifted(drawn.images), drawn.masks) for drawn in (one, two))
             gradient, cosine = aligned_gradient(
                 network,
                 loss_of,
-                one.draw(half, generator, augmenter),
-                two.draw(half, generator, augmenter),
+                one,
+                two,
                 inner_step=config.inner_step,
                 exact=config.exact,
             )

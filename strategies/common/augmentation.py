@@ -33,7 +33,11 @@ class Augmenter:
             RandGaussianSmooth(prob=0.2, sigma_x=(0.25, 1.0), sigma_y=(0.25, 1.0)),
             RandGaussianNoise(prob=0.3, std=0.05),
         )
-        for offset, transform in enumerate((self._affine, self._gamma, *self._rest)):
+        self._scanner = (
+            RandAdjustContrast(prob=1.0, gamma=(0.5, 2.0)),
+            RandBiasField(prob=1.0, degree=2, coeff_range=(-0.4, 0.4)),
+        )
+        for offset, transform in enumerate((self._affine, self._gamma, *self._rest, *self._scanner)):
             transform.set_random_state(seed=(seed + offset) % 2**32)
 
     def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,6 +48,13 @@ class Augmenter:
         posed = [self._affine({"image": image, "mask": mask}) for image, mask in zip(images, masks, strict=True)]
         changed = [self._appearance(torch.as_tensor(one["image"])) for one in posed]
         return torch.stack(changed), torch.stack([torch.as_tensor(one["mask"]).as_subclass(Tensor) for one in posed])
+
+    def shifted(self, images: Tensor) -> Tensor:
+        """Return images [N, C, H, W] in 0..1 as one other scanner might have made them all."""
+        flat = images.flatten(0, 1)
+        for transform in self._scanner:
+            flat = torch.as_tensor(transform(flat))
+        return flat.as_subclass(Tensor).clamp(0, 1).view_as(images)
 
     def _appearance(self, image: Tensor) -> Tensor:
         image = torch.cat([torch.as_tensor(self._gamma(channel[None])) for channel in image])

@@ -3,50 +3,64 @@
 Xu et al., arXiv 2406.18037, replay past sites from a diffusion model with site-specific learnable prompts. Of the
 method only the abstract was at hand; the network, the image-mask pairs and the ways of conditioning are ours. The
 network is diffusers' UNet2DModel with the prompt entering by FiLM (Perez et al., AAAI 2018), or UNet2DConditionModel
-with cross-attention over the prompt's tokens; v-prediction (Salimans & Ho, ICLR 2022) on a cosine schedule (Nichol &
-Dhariwal, ICML 2021); DPM-Solver++ (Lu et al., 2022) for sampling.
+with cross-attention over the prompt's tokens. How it is taught and sampled is in `denoising.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel, UNet2DModel
-from pydantic import BaseModel, ConfigDict, Field
+from diffusers import UNet2DConditionModel, UNet2DModel
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
+from torch.nn.utils import parametrize
 
 from sites.stream import Shape
+from strategies.common.procedural import procedural_weights
 
-TIMESTEPS = 1000
+BACKBONE_FORM = ((16, 32, 64), "film", 1, 2)
 
 
 class DiffusionConfig(BaseModel):
     """The generator's form and budget.
 
+    start: from the backbone that ships with the project, learnt on pictures of no site, or from random weights
     widths: channels from the top level down
     conditioning: how the prompt enters, by FiLM (its tokens summed) or by cross-attention over its tokens
     order: `joint` denoises image and mask together; `mask_first` makes a mask, then the image that belongs to it
     unshuffle: pixels folded into channels on each axis
-    steps: gradient steps for one arrival; first_steps: for the very first one, which teaches the backbone
+    steps: gradient steps for one arrival; first_steps: for the very first one, where it starts at random
     sampling_steps: network calls for one replay (for each of the two stages of `mask_first`)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    widths: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
+    start: Literal["procedural", "random"] = "procedural"
+    widths: tuple[int, ...] = Field(default=(16, 32, 64), min_length=1)
     conditioning: Literal["film", "cross_attention"] = "film"
     tokens: int = Field(default=1, ge=1)
     order: Literal["joint", "mask_first"] = "mask_first"
     unshuffle: int = Field(default=2, ge=1)
-    steps: int = Field(default=500, ge=1)
-    first_steps: int = Field(default=1500, ge=1)
+    steps: int = Field(default=400, ge=1)
+    first_steps: int = Field(default=3000, ge=1)
     batch: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     ema: float = Field(default=0.99, ge=0, lt=1)
     sampling_steps: int = Field(default=12, ge=2)
+
+    @model_validator(mode="after")
+    def _fits_the_backbone(self) -> Self:
+        if (
+            self.start == "procedural"
+            and (self.widths, self.conditioning, self.tokens, self.unshuffle) != BACKBONE_FORM
+        ):
+            raise ValueError(
+                "start: the procedural backbone has widths [16, 32, 64], film, 1 token and unshuffle 2; "
+                "keep those, or set start: random"
+            )
+        return self
 
 
 class Generator(nn.Module):
@@ -122,104 +136,48 @@ class Generator(nn.Module):
         return ((images + 1) / 2).clamp(0, 1), (masks > 0).to(torch.uint8)
 
 
-def build_generator(config: DiffusionConfig, shape: Shape, seed: int) -> Generator:
-    """Build a generator, its initial weights drawn from a seed."""
+class LowRank(nn.Module):
+    """A low-rank change of a layer's weight, none to begin with (Hu et al., ICLR 2022)."""
+
+    def __init__(self, weight: Tensor, rank: int) -> None:
+        super().__init__()
+        inputs = weight[0].numel()
+        self.up = nn.Parameter(torch.zeros(len(weight), rank))
+        self.down = nn.Parameter(torch.randn(rank, inputs) / inputs**0.5)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.up @ self.down).view_as(weight)
+
+
+def build_generator(config: DiffusionConfig, shape: Shape, seed: int, rank: int = 0) -> Generator:
+    """Build a generator: with the weights that ship with the project, or with such as a seed draws.
+
+    A rank above 0 gives every convolution and linear layer an adapter of that rank.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Generator(config, shape)
+        generator = Generator(config, shape)
+    if config.start == "procedural" and not generator.token.is_meta:
+        generator.load_state_dict(procedural_weights(shape, config.unshuffle**2))
+    if rank:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for module in list(generator.modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear):
+                    parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
+    return generator
 
 
 def deep_prompt_names(generator: Generator) -> tuple[str, ...]:
-    """Return the parameters of a deep prompt: the token, every bias and norm, the first and the last convolution."""
+    """Return the parameters of a deep prompt: the token, every bias and norm, and adapters where there are any."""
     norms = {
         f"{path}.{name}"
         for path, module in generator.named_modules()
         if isinstance(module, nn.GroupNorm | nn.LayerNorm)
         for name, _ in module.named_parameters(recurse=False)
     }
-    ends = ("unet.conv_in.", "unet.conv_out.")
     return tuple(
         name
         for name, _ in generator.named_parameters()
-        if name == "token" or name.endswith(".bias") or name in norms or name.startswith(ends)
+        if name == "token" or name.endswith((".bias", ".up", ".down")) or name in norms
     )
-
-
-def noise_scheduler() -> DDPMScheduler:
-    """Return the cosine noise schedule, predicting velocity."""
-    return DDPMScheduler(TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
-
-
-class Corruption:
-    """Draws noise levels for pairs, and says what the network should answer.
-
-    `joint`: one level for both halves. `mask_first`: half of the batch shows the clean mask and a noisy image, the
-    other half a noisy mask beside an image that is all noise; each counts only where it is noisy.
-    """
-
-    def __init__(self, generator: Generator, draws: torch.Generator) -> None:
-        self._generator = generator
-        self._draws = draws
-        self._kept = noise_scheduler().alphas_cumprod
-
-    def __call__(self, pairs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return noisy pairs, image times, mask times, true velocities, and the weight of each entry."""
-        count, split = len(pairs), self._generator.image_channels
-        noise = torch.randn(pairs.shape, generator=self._draws)
-        image_time = torch.randint(TIMESTEPS, (count,), generator=self._draws)
-        mask_time = image_time.clone()
-        kept = self._kept[image_time].view(-1, 1, 1, 1).expand_as(pairs).clone()
-        weight = torch.ones_like(pairs)
-        if self._generator.config.order == "mask_first":
-            half = count // 2
-            image_time[half:] = TIMESTEPS - 1
-            mask_time[:half] = 0
-            kept[:half, split:] = 1.0
-            kept[half:, :split] = self._kept[-1]
-            weight[:half, split:] = 0.0
-            weight[half:, :split] = 0.0
-        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * pairs
-        return kept.sqrt() * pairs + (1 - kept).sqrt() * noise, image_time, mask_time, velocity, weight / weight.mean()
-
-
-@torch.no_grad()
-def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tuple[Tensor, Tensor]:
-    """Make `count` pairs: images float32 [N, C, H, W] in 0..1 and masks uint8 [N, S, H, W]."""
-    generator.eval()
-    draws = torch.Generator().manual_seed(seed)
-    noise = torch.randn(count, *generator.size, generator=draws)
-    made = [_denoise(generator, part) for part in torch.split(noise, batch)]
-    return generator.unfold(torch.cat(made))
-
-
-def _denoise(generator: Generator, noise: Tensor) -> Tensor:
-    """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
-    if generator.config.order == "joint":
-        return _solve(generator, noise, lambda state, time: generator(state, time, time))
-    split, fold = generator.image_channels, generator.config.unshuffle
-    image, mask = noise[:, :split], noise[:, split:]
-    first = torch.zeros(len(noise), dtype=torch.long)
-    last = torch.full_like(first, TIMESTEPS - 1)
-    mask = _solve(generator, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:])
-    hard = (pixel_shuffle(mask, fold) > 0).float()
-    clean = pixel_unshuffle(avg_pool2d(hard, 3, stride=1, padding=1) * 2 - 1, fold)
-    image = _solve(
-        generator, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
-    )
-    return torch.cat([image, clean], dim=1)
-
-
-def _solve(generator: Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Take a state from noise to a picture with a few steps of DPM-Solver++ (times spaced as Lu et al. do)."""
-    solver = DPMSolverMultistepScheduler(
-        TIMESTEPS,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        algorithm_type="dpmsolver++",
-        use_lu_lambdas=True,
-    )
-    solver.set_timesteps(generator.config.sampling_steps)
-    for time in solver.timesteps:
-        times = torch.full((len(state),), int(time))
-        state = solver.step(velocity(state, times), time, state).prev_sample
-    return state

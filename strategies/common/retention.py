@@ -1,9 +1,10 @@
 """Teach a generator one more site without losing the prompts that it has.
 
-Three ways, all ours (the paper's abstract names none). `frozen`: the backbone stays as the first site left it, and a
-site learns a deep prompt, so nothing can be forgotten. `replay`: pairs made under the earlier prompts are rehearsed
-(generative replay, Shin et al., NeurIPS 2017). `distill`: under the earlier prompts the network must answer as the one
-before did (Li & Hoiem, ECCV 2016, on velocities).
+Five ways, all ours (the paper's abstract names none). With the first three nothing can be forgotten: `own`, each site
+has diffusion weights of its own; `adapter`, the backbone stays, and a site learns a low-rank adapter of every layer
+(LoRA, Hu et al., ICLR 2022) with its prompt; `frozen`, the backbone stays, and a site learns a deep prompt.
+`replay`: pairs made under the earlier prompts are rehearsed (generative replay, Shin et al., NeurIPS 2017). `distill`:
+under the earlier prompts the network must answer as the one before did (Li & Hoiem, ECCV 2016, on velocities).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from sites.wire import Weights
-from strategies.common.diffusion import Corruption, Generator, sample
+from strategies.common.denoising import Corruption, sample
+from strategies.common.diffusion import Generator
 
-Retention = Literal["frozen", "replay", "distill"]
+Retention = Literal["own", "adapter", "frozen", "replay", "distill"]
 Rehearsal = Callable[[Generator, Corruption, torch.Generator], Tensor]
 
 
@@ -72,9 +74,11 @@ def fit(
     average.copy_to(parameters)
 
 
-def denoising_loss(generator: Generator, pairs: Tensor, corrupt: Corruption, token: Tensor | None = None) -> Tensor:
+def denoising_loss(
+    generator: Generator, pairs: Tensor, corrupt: Corruption, token: Tensor | None = None, noise: Tensor | None = None
+) -> Tensor:
     """Return the mean squared error of the predicted velocity, under a token [tokens, width] or the generator's own."""
-    noisy, image_time, mask_time, velocity, weight = corrupt(pairs)
+    noisy, image_time, mask_time, velocity, weight = corrupt(pairs, noise)
     error = generator(noisy, image_time, mask_time, _spread(token, len(pairs))) - velocity
     mean: Tensor = (weight * error.square()).mean()
     return mean

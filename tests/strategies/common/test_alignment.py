@@ -124,9 +124,16 @@ def test_a_strong_alignment_turns_the_gradients_of_conflicting_sites_towards_eac
     assert sum(strong[50:]) / 100 > sum(weak[50:]) / 100 + 0.05
 
 
-def test_the_first_site_has_no_past_so_the_orientational_term_falls_away() -> None:
-    net = network()
-    site = Domain(batch(1, 40).images, batch(1, 40).masks)
+def pictures() -> tuple[nn.Module, Domain]:
+    """A small network on 8 x 8 images, and a site to train it on."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Tanh(), nn.Linear(4, 1))
+    images = torch.rand(40, 1, 8, 8)
+    return net, Domain(images, images.mean((2, 3)))
+
+
+def test_the_first_site_is_paired_with_itself_under_another_scanner() -> None:
+    net, site = pictures()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     cosines = train_aligned(
         net, squared, site, [], AlignmentConfig(), optimizer=optimizer, iterations=5, batch=8, seed=0
@@ -138,9 +145,31 @@ def test_the_first_site_has_no_past_so_the_orientational_term_falls_away() -> No
 def test_one_seed_gives_the_same_network() -> None:
     results = []
     for _ in range(2):
-        net = network()
-        site = Domain(batch(1, 40).images, batch(1, 40).masks)
+        net, site = pictures()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-        train_aligned(net, squared, site, [site], AlignmentConfig(), optimizer=optimizer, iterations=4, batch=8, seed=3)
+        train_aligned(net, squared, site, [], AlignmentConfig(), optimizer=optimizer, iterations=4, batch=8, seed=3)
         results.append(flat([parameter.detach() for parameter in net.parameters()]))
     assert torch.equal(*results)
+
+
+class Counting(nn.Module):
+    """Counts the slices that go through it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Linear(64, 1), 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen += len(images)
+        found: torch.Tensor = self.layer(images.flatten(1))
+        return found
+
+
+@pytest.mark.parametrize("orientational", [False, True])
+@pytest.mark.parametrize("arbitrary", [False, True])
+def test_an_iteration_sees_the_same_number_of_slices_whatever_is_on(orientational: bool, arbitrary: bool) -> None:
+    net, site = Counting(), pictures()[1]
+    config = AlignmentConfig(orientational=orientational, arbitrary=arbitrary)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    train_aligned(net, squared, site, [site], config, optimizer=optimizer, iterations=3, batch=16, seed=0)
+    assert net.seen == 3 * 16

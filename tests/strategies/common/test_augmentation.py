@@ -38,6 +38,14 @@ def test_image_and_mask_move_together() -> None:
     assert not torch.equal(moved, masks.float())
 
 
+def test_a_simulated_scanner_changes_all_images_alike() -> None:
+    images = torch.full((3, 1, 8, 8), 0.5)
+    shifted = Augmenter("none", 2).shifted(images)
+    assert not torch.allclose(shifted, images)
+    assert torch.equal(shifted[0], shifted[2])
+    assert not torch.equal(shifted, Augmenter("none", 3).shifted(images))
+
+
 def test_a_seed_decides() -> None:
     one, two, other = (Augmenter("standard", seed)(*slices())[0] for seed in (3, 3, 4))
     assert torch.equal(one, two)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from sites.stream import Shape
-from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, sample
+from strategies.common.denoising import sample
+from strategies.common.diffusion import DiffusionConfig, Generator, build_generator
 from strategies.common.retention import distil, fit, put, rehearse_replays, take
 
 pytestmark = pytest.mark.slow  # four small trainings
 
 SHAPE = Shape(channels=1, height=16, width=16, slices=1, structures=("disc",))
-CONFIG = DiffusionConfig(widths=(16, 32), batch=16, learning_rate=5e-3, sampling_steps=8)
+CONFIG = DiffusionConfig(start="random", widths=(16, 32), batch=16, learning_rate=5e-3, sampling_steps=8)
 
 
 def discs(inside: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,127 @@
+"""How faithful replays are to the sites they stand for: measured on real images, so in a simulation alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from monai.networks.nets import Classifier
+from scipy.stats import ks_2samp
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sites.scoring import predict
+from sites.seeds import seed_of, seeded
+from strategies.common.segmenter import batches, build_segmenter, descend, descent_of, train_segmenter
+from strategies.setting import Setting
+
+PASSES = 60
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images float32 [N, C, H, W] in 0..1 with masks uint8 [N, S, H, W]."""
+
+    images: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitePictures:
+    """What a site's replays are held against: the images it trained on, and others of it that it did not."""
+
+    trained: Pictures
+    held_out: Pictures
+    replayed: Pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """How one site's replays compare with its held-out images.
+
+    hits, real_hits: share of replays, and of held-out images, that a site classifier assigns to the site (0..1)
+    dice, real_dice: mean Dice of an independent segmenter's masks with the masks of the pairs (0..1)
+    diversity: mean distance between two replays over that between two held-out images (1: as diverse)
+    nearest: median distance from a replay to its nearest training image over the same of held-out images; far
+        below 1 is a sign of copies
+    nearest_p: p-value of a Kolmogorov-Smirnov test that both distances are distributed alike
+    """
+
+    site: str
+    hits: float
+    real_hits: float
+    dice: float
+    real_dice: float
+    diversity: float
+    nearest: float
+    nearest_p: float
+
+
+def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelity]:
+    """Train a site classifier and a segmenter on the real training images of all sites; judge the replays by them."""
+    names = list(sites)
+    images = torch.cat([site.trained.images for site in sites.values()])
+    masks = torch.cat([site.trained.masks for site in sites.values()])
+    labels = torch.cat([torch.full((len(site.trained.images),), row) for row, site in enumerate(sites.values())])
+    judge = build_segmenter(setting)
+    iterations = max(1, PASSES * len(images) // setting.budget.batch)
+    train_segmenter(judge, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
+    classifier = _site_classifier(setting, images, labels, iterations)
+    return [_fidelity(name, row, sites[name], judge, classifier) for row, name in enumerate(names)]
+
+
+def _fidelity(name: str, row: int, site: SitePictures, judge: nn.Module, classifier: nn.Module) -> Fidelity:
+    replayed, held_out, trained = site.replayed, site.held_out, site.trained
+    near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
+    return Fidelity(
+        site=name,
+        hits=_hits(classifier, replayed.images, row),
+        real_hits=_hits(classifier, held_out.images, row),
+        dice=_agreement(judge, replayed),
+        real_dice=_agreement(judge, held_out),
+        diversity=_spread(replayed.images) / _spread(held_out.images),
+        nearest=float(near.median() / usual.median()),
+        nearest_p=float(ks_2samp(near.numpy(), usual.numpy()).pvalue),
+    )
+
+
+def _site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:
+    """Train MONAI's small residual classifier to tell which site an image [N, C, H, W] is from."""
+    shape, seed = setting.shape, seed_of(setting.seed, "site classifier")
+    classes = int(labels.max()) + 1
+    with seeded(seed):
+        network: nn.Module = Classifier(
+            in_shape=(shape.channels, shape.height, shape.width),
+            classes=classes,
+            channels=(16, 32, 64),
+            strides=(2, 2, 2),
+            norm="BATCH",
+        )
+    descent = descent_of(network, setting, iterations)
+    network.train()
+    for rows in batches(len(images), setting.budget.batch, iterations, seed):
+        descend(cross_entropy(network(images[rows]), labels[rows]), descent)
+    return network.eval()
+
+
+@torch.no_grad()
+def _hits(classifier: nn.Module, images: Tensor, row: int) -> float:
+    return float((classifier(images).argmax(1) == row).float().mean())
+
+
+def _agreement(judge: nn.Module, pictures: Pictures) -> float:
+    """Return the mean Dice of a segmenter with the pairs' own masks; a structure that neither holds counts as 1."""
+    found, given = predict(judge, pictures.images).bool(), pictures.masks.bool()
+    both, total = (found & given).sum((2, 3)), found.sum((2, 3)) + given.sum((2, 3))
+    return float(torch.where(total == 0, 1.0, 2 * both / total.clamp(min=1)).mean())
+
+
+def _nearest(images: Tensor, others: Tensor) -> Tensor:
+    """Return the Euclidean distance [N] from each image to its nearest among others."""
+    return torch.cdist(images.flatten(1), others.flatten(1)).min(1).values
+
+
+def _spread(images: Tensor) -> float:
+    """Return the mean Euclidean distance between two different images."""
+    return float(torch.pdist(images.flatten(1)).mean())

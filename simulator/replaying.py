@@ -1,0 +1,122 @@
+"""What `wardround replay` does: replays of every past site beside real images, as pictures and as a table."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import isnan
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+from torch import Tensor
+
+from simulator.fidelity import Fidelity, Pictures, SitePictures, measure
+from simulator.report.pictures import STRUCTURE_COLOURS
+from simulator.schedule import Schedule
+from simulator.store import Store
+from simulator.terminal import out
+from sites.errors import UserError
+from sites.files import write_whole
+from sites.seeds import seed_of, seeded
+from strategies.common.segmenter import slices_of
+
+ACROSS = 10
+
+
+def replay(folder: Path, count: int, *, as_json: bool) -> None:
+    """Write `RUN/replays/`: a grid of pictures for each past site, and the fidelity of its replays.
+
+    Raises `UserError` where the run's strategy makes no replays, or none yet.
+    """
+    store = Store(folder)
+    schedule = store.schedule()
+    with seeded(seed_of(schedule.config.seed, "server")):
+        server = schedule.strategy.server(schedule.strategy_config, schedule.setting)
+    store.load(server)
+    made = server.replays(count)
+    if not made:
+        name = schedule.config.strategy.name
+        raise UserError(f"{folder}: holds no replays; '{name}' makes none, or no site has learnt yet (try smdr)")
+    sites = {site: _pictures(schedule, site, *pairs) for site, pairs in made.items()}
+    table = measure(sites, schedule.setting)
+    written = _write(folder / "replays", sites, table)
+    if as_json:
+        rows = [_defined(row) for row in table]
+        out.print_json(json.dumps({"replays": str(written), "fidelity": rows}))
+        return
+    out.print(_table(table))
+    out.print(f"pictures: {written}", soft_wrap=True)
+
+
+def _pictures(schedule: Schedule, site: str, images: Tensor, masks: Tensor) -> SitePictures:
+    visits = schedule.timeline.visits[site]
+    trained = [case for visit in visits for case in schedule.source.train(site, visit.first, visit.count)]
+    held_out = schedule.source.held_out(site, schedule.config.cases.held_out)
+    return SitePictures(
+        trained=Pictures(*slices_of(trained)), held_out=Pictures(*slices_of(held_out)), replayed=Pictures(images, masks)
+    )
+
+
+def _write(folder: Path, sites: Mapping[str, SitePictures], table: Sequence[Fidelity]) -> Path:
+    rows = pd.DataFrame([asdict(row) for row in table])
+    write_whole(folder / "fidelity.csv", rows.to_csv(index=False))
+    overview: dict[str, Pictures] = {}
+    for site, pictures in sites.items():
+        write_whole(folder / f"{site}.png", grid({"real": pictures.held_out, "replay": pictures.replayed}, rows=3))
+        overview |= {site: pictures.held_out, f"{site} replay": pictures.replayed}
+    write_whole(folder / "all.png", grid(overview, rows=1))
+    return folder / "all.png"
+
+
+def grid(parts: Mapping[str, Pictures], rows: int) -> bytes:
+    """Draw the first pictures of each part with the outlines of their masks, `rows` lines of ten each, as a PNG."""
+    lines = [(name if row == 0 else "", part, row) for name, part in parts.items() for row in range(rows)]
+    figure = Figure(figsize=(ACROSS + 0.6, len(lines)), dpi=90)
+    places = figure.subplots(len(lines), ACROSS, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
+    figure.subplots_adjust(left=0.06, right=0.995, top=0.995, bottom=0.005)
+    for (name, part, row), across in zip(lines, places, strict=True):
+        across[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        for column, axes in enumerate(across):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if (place := row * ACROSS + column) < len(part.images):
+                _draw(axes, part.images[place], part.masks[place])
+    buffer = io.BytesIO()
+    with mpl.rc_context({"savefig.facecolor": "white"}):
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _draw(axes: Axes, image: Tensor, masks: Tensor) -> None:
+    axes.imshow(image.permute(1, 2, 0).numpy() if len(image) == 3 else image[0].numpy(), cmap="gray", vmin=0, vmax=1)
+    for mask, colour in zip(masks, STRUCTURE_COLOURS, strict=False):
+        if mask.any():
+            axes.contour(mask.numpy(), levels=[0.5], colors=colour, linewidths=0.9)
+
+
+def _defined(row: Fidelity) -> dict[str, object]:
+    """Put null where a measure is not defined (one held-out image has no spread): JSON has no NaN."""
+    values = asdict(row).items()
+    return {key: None if isinstance(value, float) and isnan(value) else value for key, value in values}
+
+
+def _table(table: Sequence[Fidelity]) -> Table:
+    shown = Table(title="How faithful the replays are (held-out images in brackets)")
+    for column in ("site", "classifier hits", "segmenter Dice", "diversity", "nearest image", "p of nearest"):
+        shown.add_column(column, justify="left" if column == "site" else "right")
+    for row in table:
+        shown.add_row(
+            row.site,
+            f"{row.hits:.2f} ({row.real_hits:.2f})",
+            f"{row.dice:.3f} ({row.real_dice:.3f})",
+            f"{row.diversity:.2f}",
+            f"{row.nearest:.2f}",
+            f"{row.nearest_p:.3f}",
+        )
+    return shown

@@ -1,0 +1,101 @@
+"""Noise and back: how pairs are corrupted to teach a generator, and how it makes pairs out of noise.
+
+v-prediction (Salimans & Ho, ICLR 2022) on a cosine schedule (Nichol & Dhariwal, ICML 2021); DPM-Solver++ (Lu et al.,
+2022) for sampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
+
+from strategies.common.diffusion import Generator
+
+TIMESTEPS = 1000
+
+
+def noise_scheduler() -> DDPMScheduler:
+    """Return the cosine noise schedule, predicting velocity."""
+    return DDPMScheduler(TIMESTEPS, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+
+
+class Corruption:
+    """Draws noise levels for pairs, and says what the network should answer.
+
+    `joint`: one level for both halves. `mask_first`: half of the batch shows the clean mask and a noisy image, the
+    other half a noisy mask beside an image that is all noise; each counts only where it is noisy.
+    """
+
+    def __init__(self, generator: Generator, draws: torch.Generator) -> None:
+        self._generator = generator
+        self._draws = draws
+        self._kept = noise_scheduler().alphas_cumprod
+
+    def __call__(self, pairs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return noisy pairs, image times, mask times, true velocities, and the weight of each entry.
+
+        `noise` is drawn where none is given.
+        """
+        count, split = len(pairs), self._generator.image_channels
+        noise = torch.randn(pairs.shape, generator=self._draws) if noise is None else noise
+        image_time = torch.randint(TIMESTEPS, (count,), generator=self._draws)
+        mask_time = image_time.clone()
+        kept = self._kept[image_time].view(-1, 1, 1, 1).expand_as(pairs).clone()
+        weight = torch.ones_like(pairs)
+        if self._generator.config.order == "mask_first":
+            half = count // 2
+            image_time[half:] = TIMESTEPS - 1
+            mask_time[:half] = 0
+            kept[:half, split:] = 1.0
+            kept[half:, :split] = self._kept[-1]
+            weight[:half, split:] = 0.0
+            weight[half:, :split] = 0.0
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * pairs
+        return kept.sqrt() * pairs + (1 - kept).sqrt() * noise, image_time, mask_time, velocity, weight / weight.mean()
+
+
+@torch.no_grad()
+def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tuple[Tensor, Tensor]:
+    """Make `count` pairs: images float32 [N, C, H, W] in 0..1 and masks uint8 [N, S, H, W]."""
+    generator.eval()
+    draws = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, *generator.size, generator=draws)
+    made = [_denoise(generator, part) for part in torch.split(noise, batch)]
+    return generator.unfold(torch.cat(made))
+
+
+def _denoise(generator: Generator, noise: Tensor) -> Tensor:
+    """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
+    if generator.config.order == "joint":
+        return _solve(generator, noise, lambda state, time: generator(state, time, time))
+    split, fold = generator.image_channels, generator.config.unshuffle
+    image, mask = noise[:, :split], noise[:, split:]
+    first = torch.zeros(len(noise), dtype=torch.long)
+    last = torch.full_like(first, TIMESTEPS - 1)
+    mask = _solve(generator, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:])
+    hard = (pixel_shuffle(mask, fold) > 0).float()
+    clean = pixel_unshuffle(avg_pool2d(hard, 3, stride=1, padding=1) * 2 - 1, fold)
+    image = _solve(
+        generator, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
+    )
+    return torch.cat([image, clean], dim=1)
+
+
+def _solve(generator: Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Take a state from noise to a picture with a few steps of DPM-Solver++ (times spaced as Lu et al. do)."""
+    solver = DPMSolverMultistepScheduler(
+        TIMESTEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        algorithm_type="dpmsolver++",
+        use_lu_lambdas=True,
+    )
+    solver.set_timesteps(generator.config.sampling_steps)
+    for time in solver.timesteps:
+        times = torch.full((len(state),), int(time))
+        state = solver.step(velocity(state, times), time, state).prev_sample
+    return state

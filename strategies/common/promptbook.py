@@ -1,0 +1,141 @@
+"""The server's side of site-modulated diffusion: everyone's prompts, and the replays made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sites.seeds import seed_of
+from sites.wire import Weights
+from strategies import Diagnostic, State
+from strategies.common.alignment import Domain
+from strategies.common.denoising import sample
+from strategies.common.modulation import (
+    SHARED,
+    ModulationConfig,
+    diffusion_rows,
+    in_table,
+    make_replays,
+    new_generator,
+    rows_of,
+    split_names,
+)
+from strategies.common.retention import put, take
+from strategies.setting import Setting
+
+PROBES = 8
+
+
+def make_virtual(
+    config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int, mixes: int = 4
+) -> Domain:
+    """Make `count` pairs of sites that might be: the weights of two sites, mixed at random, `mixes` times."""
+    seed = seed_of(setting.seed, "virtual", len(weights))
+    generator, draws = new_generator(config, setting), torch.Generator().manual_seed(seed)
+    parts = []
+    for mix in range(mixes):
+        one, two = (list(weights.values())[int(row)] for row in torch.randperm(len(weights), generator=draws)[:2])
+        share = 0.2 + 0.6 * float(torch.rand((), generator=draws))
+        between = {name: torch.lerp(one[name], two[name], share) for name in one}
+        parts.append(sample(put(generator, between), -(-count // mixes), seed + mix))
+    return Domain(*(torch.cat(part)[:count] for part in zip(*parts, strict=True)))
+
+
+class PromptBook:
+    """The server's prompts and diffusion weights, and the replays made from them."""
+
+    def __init__(self, config: ModulationConfig, setting: Setting) -> None:
+        self._config = config
+        self._setting = setting
+        generator = new_generator(config, setting)
+        prompt, other = split_names(config, generator)
+        self._fresh_prompt, self._fresh = take(generator, prompt), take(generator, other)
+        self.prompts: dict[str, State] = {}
+        self.diffusion: dict[str, State] = {}
+        self.drift: list[Diagnostic] = []
+        self._made: dict[str, Domain] = {}
+
+    @property
+    def learnt(self) -> Tensor:
+        """Which sites have a prompt: uint8 [sites]."""
+        return torch.tensor([site in self.prompts for site in self._setting.sites], dtype=torch.uint8)
+
+    def prompts_for(self, reader: str | None = None) -> dict[str, Tensor]:
+        """Return the table of prompts, zero where none is learnt.
+
+        For a `reader` that needs no other site's prompt to learn its own, the others' are zero as well.
+        """
+        alone = reader is not None and not self._config.rehearses and self._config.diffusion.start == "procedural"
+        zero = {name: torch.zeros_like(value) for name, value in self._fresh_prompt.items()}
+        return in_table(
+            {site: zero if alone and site != reader else self.prompts.get(site, zero) for site in self._setting.sites}
+        )
+
+    def diffusion_for(self, site: str) -> State:
+        """Return the diffusion weights that a site begins with."""
+        learnt = (self.diffusion[other] for other in self._setting.sites if other in self.diffusion)
+        first = next(learnt, None) if self._config.diffusion.start == "random" else None
+        return self.diffusion.get(site) or self.diffusion.get(SHARED) or first or self._fresh
+
+    def diffusion_table(self) -> dict[str, Tensor]:
+        """Return everyone's diffusion weights, as a site begins with them where it has none yet."""
+        return in_table({row: self.diffusion_for(row) for row in diffusion_rows(self._config, self._setting)})
+
+    def add(self, site: str, prompt: Weights, diffusion: Weights) -> None:
+        """Take in what a site released, and measure how far that moved the replays of the others."""
+        others = {name: weights for name, weights in self._weights().items() if name != site}
+        shared = bool(diffusion) and self._config.retention != "own"
+        before = self._probe(others) if shared else {}
+        self.prompts[site] = dict(prompt)
+        if diffusion:
+            self.diffusion[SHARED if shared else site] = dict(diffusion)
+        self._made = {} if shared else {name: made for name, made in self._made.items() if name != site}
+        after = self._probe({name: self._weights()[name] for name in others}) if shared else {}
+        moved = {name: float((after[name] - before[name]).square().mean().sqrt()) if shared else 0.0 for name in others}
+        self.drift = [Diagnostic(name="drift", site=name, index=0, value=value) for name, value in moved.items()]
+
+    def replays(self) -> dict[str, Domain]:
+        """Return the replays of all sites seen so far, in the order of their arrival.
+
+        What a later site can't change is made once.
+        """
+        stale = {site: weights for site, weights in self._weights().items() if site not in self._made}
+        self._made |= make_replays(self._config, self._setting, stale, self._config.replays)
+        return {site: self._made[site] for site in self._setting.sites if site in self.prompts}
+
+    def virtual(self) -> list[Domain]:
+        """Return the pairs between past sites as a domain of their own, where settings and sites allow it."""
+        if not self._config.virtual or len(self.prompts) < 2:
+            return []
+        return [make_virtual(self._config, self._setting, self._weights(), self._config.virtual)]
+
+    def sampled(self, count: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return `count` fresh pairs of every site seen so far: images [N, C, H, W] and masks [N, S, H, W]."""
+        made = make_replays(self._config, self._setting, self._weights(), count)
+        return {site: (domain.images, domain.masks) for site, domain in made.items()}
+
+    def state_dict(self) -> State:
+        prompts = {f"prompt/{key}": value for key, value in in_table(self.prompts).items()}
+        return prompts | {f"diffusion/{key}": value for key, value in in_table(self.diffusion).items()}
+
+    def load_state_dict(self, state: State) -> None:
+        parts = ("prompt/", "diffusion/")
+        self.prompts, self.diffusion = (
+            rows_of({key.removeprefix(part): value for key, value in state.items() if key.startswith(part)})
+            for part in parts
+        )
+        self._made = {}
+
+    def _weights(self) -> dict[str, State]:
+        """Return all that makes a past site's replays, in the order of their arrival."""
+        return {
+            site: {**self.diffusion_for(site), **self.prompts[site]}
+            for site in self._setting.sites
+            if site in self.prompts
+        }
+
+    def _probe(self, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
+        made = make_replays(self._config, self._setting, weights, PROBES)
+        return {site: domain.images for site, domain in made.items()}

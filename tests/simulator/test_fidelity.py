@@ -1,0 +1,73 @@
+"""Fidelity tells faithful replays from copies, from another site's, from one picture again and again, from noise."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from simulator.fidelity import Fidelity, Pictures, SitePictures, measure
+from sites.sources.phantom import Phantom, PhantomConfig
+from strategies.common.segmenter import slices_of
+from strategies.setting import Budget, NetworkConfig, Setting
+
+PHANTOM = Phantom("prostate", PhantomConfig(size=32, slices=1), 0)
+SETTING = Setting(
+    shape=PHANTOM.shape,
+    network=NetworkConfig(widths=(8, 16), residual_units=0),
+    budget=Budget(iterations=1, batch=24, learning_rate=1e-2),
+    augmentation="none",
+    seed=0,
+    sites=("A", "B"),
+    most_cases=24,
+)
+
+
+def pictures(site: str, first: int) -> Pictures:
+    return Pictures(*slices_of(PHANTOM.train(site, first, 24)))
+
+
+@cache
+def measured() -> dict[str, Fidelity]:
+    """Four sites' tables: each time A's replays are something else, B's are faithful."""
+    real = pictures("A", 100)
+    replays = {
+        "faithful": real,
+        "copies": pictures("A", 0),
+        "another site's": pictures("B", 100),
+        "one picture": Pictures(real.images[:1].expand(24, -1, -1, -1), real.masks[:1].expand(24, -1, -1, -1)),
+        "wrong masks": Pictures(real.images, real.masks.flip(0).roll(8, -1)),
+    }
+    b = SitePictures(trained=pictures("B", 0), held_out=pictures("B", 50), replayed=pictures("B", 100))
+    held_out = pictures("A", 50)
+    sites = {
+        name: SitePictures(trained=pictures("A", 0), held_out=held_out, replayed=part) for name, part in replays.items()
+    }
+    return {name: measure({"A": site, "B": b}, SETTING)[0] for name, site in sites.items()}
+
+
+def test_replays_that_are_like_the_site_score_like_its_held_out_images() -> None:
+    found = measured()["faithful"]
+    assert found.hits == pytest.approx(found.real_hits, abs=0.1)
+    assert found.real_hits > 0.9
+    assert found.dice == pytest.approx(found.real_dice, abs=0.06)
+    assert found.diversity == pytest.approx(1, abs=0.2)
+    assert found.nearest == pytest.approx(1, abs=0.15)
+    assert found.nearest_p > 0.01
+
+
+def test_copies_lie_on_the_training_images() -> None:
+    assert measured()["copies"].nearest < 1e-3
+    assert measured()["copies"].nearest_p < 1e-6
+
+
+def test_another_sites_replays_miss() -> None:
+    assert measured()["another site's"].hits < 0.1
+
+
+def test_one_picture_again_and_again_is_not_diverse() -> None:
+    assert measured()["one picture"].diversity < 0.01
+
+
+def test_masks_that_do_not_belong_to_their_images_are_found() -> None:
+    assert measured()["wrong masks"].dice < measured()["faithful"].dice - 0.2

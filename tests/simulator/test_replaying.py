@@ -1,0 +1,50 @@
+"""`wardround replay`: pictures and a table in the run folder, and a clear answer where there is nothing to replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from simulator.replaying import replay
+from sites.errors import UserError
+
+Run = Callable[..., Path]
+Small = Callable[[str], dict[str, object]]
+
+
+@pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
+def test_a_run_has_a_grid_for_each_past_site_and_a_table(
+    name: str, run_tiny: Run, small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_tiny(strategy=small(name))
+    replay(folder, 4, as_json=True)
+    assert sorted(path.name for path in (folder / "replays").iterdir()) == ["A.png", "B.png", "all.png", "fidelity.csv"]
+    with Image.open(folder / "replays" / "all.png") as picture:
+        assert picture.size == (954, 360)
+    table = pd.read_csv(folder / "replays" / "fidelity.csv")
+    assert list(table["site"]) == ["A", "B"]
+    assert table[["hits", "real_hits", "dice", "real_dice", "nearest_p"]].stack().between(0, 1).all()
+
+
+def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> None:
+    folder = run_tiny(task="fundus", strategy=small("smdr"))
+    replay(folder, 3, as_json=False)
+    with Image.open(folder / "replays" / "A.png") as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
+
+
+def test_the_same_run_replays_the_same(run_tiny: Run, small: Small) -> None:
+    folder = run_tiny(strategy=small("smdr"))
+    replay(folder, 3, as_json=False)
+    before = (folder / "replays" / "A.png").read_bytes()
+    replay(folder, 3, as_json=False)
+    assert (folder / "replays" / "A.png").read_bytes() == before
+
+
+def test_a_strategy_without_replays_says_so(run_tiny: Run) -> None:
+    with pytest.raises(UserError, match="'finetune' makes none"):
+        replay(run_tiny(), 4, as_json=False)
