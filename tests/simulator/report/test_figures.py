@@ -16,7 +16,7 @@ from PIL import Image
 
 from simulator import report
 from simulator.metrics import METRICS, ScoreMatrix
-from simulator.report import figures, ink, pictures
+from simulator.report import figures, ink, labels, pictures
 from simulator.report.view import RunView, Sample
 
 DICE = METRICS[0]
@@ -60,9 +60,9 @@ def test_names_are_drawn_as_they_are(view: RunView) -> None:
 
 
 def test_end_labels_keep_apart() -> None:
-    gaps = np.diff(figures._spread([0.1, 0.5, 0.5, 0.51, 0.9], 0.1))
+    gaps = np.diff(labels.spread([0.1, 0.5, 0.5, 0.51, 0.9], 0.1))
     assert gaps.min() >= 0.1 - 1e-9
-    assert figures._spread([0.1, 0.5], 0.1) == [0.1, 0.5]
+    assert labels.spread([0.1, 0.5], 0.1) == [0.1, 0.5]
 
 
 def test_the_timeline_breaks_where_a_site_is_offline() -> None:

@@ -1,0 +1,158 @@
+"""Sets the results of a bench as tables, for Markdown, for LaTeX and for the report."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from simulator.bench import words
+from simulator.bench.results import Results
+from simulator.bench.scores import TESTED, Score
+from simulator.bench.statistics import Estimate, Family, Verdict, estimate, trial_table
+from simulator.report.words import NONE
+
+MARK = "†"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text, its margin (half the confidence interval, "" for none), and the number it sorts by.
+
+    best: the best of its column; close: not told apart from the best
+    """
+
+    text: str
+    margin: str = ""
+    value: float = math.nan
+    best: bool = False
+    close: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its title, its unit, and whether high or low numbers are good ("" for neither)."""
+
+    title: str
+    unit: str = ""
+    good: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of one schedule; each row a heading and a cell for each column but the first."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+
+
+def main_table(results: Results, schedule: str, families: dict[str, Family]) -> Table:
+    """Return strategies x scores, with what left the sites and the CPU time; `families` by score's key.
+
+    The best of a column is found among all but the reference, which is there to bound the others.
+    """
+    columns = [Column("Strategy")]
+    by_column: list[dict[str, Cell]] = []
+    for score in shown(results, schedule):
+        columns.append(Column(score.title, score.metric.unit, "high" if score.higher_is_better else "low"))
+        by_column.append(_score_cells(results, schedule, score, families[score.key]))
+    columns += [Column("Released", "a trial", "low"), Column("Kinds released"), Column("CPU", "a trial", "low")]
+    by_column += _cost_cells(results, schedule)
+    rows = tuple((name, tuple(cells[name] for cells in by_column)) for name in results.strategies)
+    return Table(caption=_caption(results, schedule), columns=tuple(columns), rows=rows)
+
+
+def shown(results: Results, schedule: str) -> tuple[Score, ...]:
+    """Return the tested scores that some trial of a schedule has, or the first where there is none."""
+    found = tuple(score for score in TESTED if trial_table(results, schedule, score.key).notna().to_numpy().any())
+    return found or TESTED[:1]
+
+
+def best_of(results: Results, estimates: dict[str, Estimate], sign: int) -> str | None:
+    """Return the strategy with the best mean, the reference aside unless it stands alone; None without any mean."""
+    means = {name: sign * found.mean for name, found in estimates.items() if math.isfinite(found.mean)}
+    rivals = {name: mean for name, mean in means.items() if name != results.reference} or means
+    return max(rivals, key=lambda name: rivals[name], default=None)
+
+
+def estimates_of(results: Results, schedule: str, score: Score) -> dict[str, Estimate]:
+    """Return the estimate of a score by strategy."""
+    table = trial_table(results, schedule, score.key)
+    return {name: estimate(table[name].to_numpy()) for name in results.strategies}
+
+
+def cost_of(results: Results, schedule: str, strategy: str, column: str) -> Estimate:
+    """Return the estimate of "bytes_up", "cpu_seconds" or "wall_seconds" over the trials done."""
+    rows = results.trials.merge(results.costs, on="trial", how="left")
+    mine = (rows["schedule"] == schedule) & (rows["strategy"] == strategy) & (rows["status"] == "done")
+    return estimate(rows.loc[mine, column].to_numpy(dtype=float))
+
+
+def kinds_of(results: Results, schedule: str, strategy: str) -> str:
+    """Return every kind that a strategy's trials released, joined by "+", the most sensitive first."""
+    rows = results.trials
+    mine = (rows["schedule"] == schedule) & (rows["strategy"] == strategy) & (rows["status"] == "done")
+    found = {kind for kinds in rows.loc[mine, "kinds_up"] for kind in str(kinds).split("+") if kind}
+    order = {kind: place for place, kind in enumerate(words.SENSITIVITY)}
+    return "+".join(sorted(found, key=lambda kind: (order.get(kind, -1), kind)))
+
+
+def comparison_table(family: Family) -> Table:
+    """Return a row for each pair of a family."""
+    score = family.score
+    rows = []
+    for found in family.comparisons:
+        gap = found.difference
+        interval = f"{score.number(gap.low, signed=True)} to {score.number(gap.high, signed=True)}"
+        rows.append(
+            (
+                f"{found.first} - {found.second}",
+                (
+                    Cell(score.number(gap.mean, signed=True), value=gap.mean),
+                    Cell(NONE if math.isnan(gap.low) else interval),
+                    Cell(_signed(found.d_z), value=found.d_z),
+                    Cell(_signed(found.rank_biserial), value=found.rank_biserial),
+                    Cell(str(found.pairs), value=found.pairs),
+                    Cell(words.p_value(found.p).removeprefix("= "), value=found.p),
+                    Cell(words.p_value(found.p_holm).removeprefix("= "), value=found.p_holm),
+                    Cell(found.verdict, best=found.verdict in (Verdict.BETTER, Verdict.WORSE)),
+                ),
+            )
+        )
+    titles = ("Pair", "Difference", "95 % CI", "d_z", "Rank-biserial", "Pairs", "p", "p (Holm)", "First is")
+    caption = f"{family.schedule}: {score.noun}, every pair. {words.reach(family)}".rstrip()
+    return Table(caption=caption, columns=tuple(map(Column, titles)), rows=tuple(rows))
+
+
+def _signed(value: float) -> str:
+    return NONE if math.isnan(value) else f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _score_cells(results: Results, schedule: str, score: Score, family: Family) -> dict[str, Cell]:
+    estimates = estimates_of(results, schedule, score)
+    best = best_of(results, estimates, score.sign)
+    cells = {}
+    for name, found in estimates.items():
+        margin = "" if math.isnan(found.margin) else score.number(found.margin, signed=False)
+        against = family.between(name, best) if best and name not in (best, results.reference) else None
+        close = against is not None and against.verdict not in (Verdict.BETTER, Verdict.WORSE)
+        cells[name] = Cell(score.number(found.mean), margin, found.mean, name == best, close)
+    return cells
+
+
+def _cost_cells(results: Results, schedule: str) -> list[dict[str, Cell]]:
+    released = {name: cost_of(results, schedule, name, "bytes_up") for name in results.strategies}
+    cpu = {name: cost_of(results, schedule, name, "cpu_seconds") for name in results.strategies}
+    least, fastest = best_of(results, released, -1), best_of(results, cpu, -1)
+    kinds = {name: kinds_of(results, schedule, name) for name in results.strategies}
+    return [
+        {name: Cell(words.amount(one.mean), value=one.mean, best=name == least) for name, one in released.items()},
+        {name: Cell(found.replace("+", ", ") or NONE) for name, found in kinds.items()},
+        {name: Cell(words.seconds(one.mean), value=one.mean, best=name == fastest) for name, one in cpu.items()},
+    ]
+
+
+def _caption(results: Results, schedule: str) -> str:
+    text = f"{schedule}: mean ± half of the 95 % confidence interval over trials. Bold: the best mean. "
+    text += f"{MARK}: not told apart from it (paired sign-flip test, Holm-corrected over all pairs)."
+    return f"{text} {results.reference} is the reference and out of the running." if results.reference else text
