@@ -65,8 +65,10 @@ def matrix_plate(results: Results, schedule: str) -> Plate | None:
     finding = f"Mean score matrices of {counted(len(found), 'strategy', 'strategies')}."
     if falls:
         most, least = max(falls, key=lambda name: falls[name]), min(falls, key=lambda name: falls[name])
-        finding += f" Past sites fall the most under {most} ({number(falls[most], DICE)})"
-        finding += f", the least under {least} ({number(falls[least], DICE)})." if most != least else "."
+        finding += f" Past sites fall from their best by {number(falls[most], DICE)} under {most}"
+        finding += (
+            f", the most, and by {number(falls[least], DICE)} under {least}, the least." if most != least else "."
+        )
     turns = any(place[0].isdigit() for matrix in found.values() for place in matrix.seen_sites)
     caption = "Dice of each site after each step, mean over trials. Outlined: the step at which a site's data arrived."
     caption += " Sites stand in their order of arrival, which differs between trials." if turns else ""
@@ -115,7 +117,7 @@ def curves(results: Results, schedule: str) -> Plate | None:
         name="curves",
         title="Step by step",
         caption="Mean over trials; shaded: its 95 % confidence interval (with up to eight strategies).",
-        finding=f"Dice over the steps. {'. '.join(ends)}.",
+        finding=f"Dice after the first and after the last step, {'; '.join(ends)}.",
         draw=partial(_panels, results, panels, 2, band=True),
     )
 
@@ -158,11 +160,11 @@ def _panels(results: Results, panels: dict[str, pd.DataFrame], across: int, *, b
     chosen = {name: look for name, look in looks(results).items() if name in present}
     across = min(across, len(panels))
     down = -(-len(panels) // across)
-    head = legend_height(len(chosen), max(map(len, chosen)), WIDE)
+    head = legend_height(chosen)
     size = (WIDE, head + down * (3.2 if across < 3 else 2.3))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-    legend(figure, chosen, WIDE)
+    legend(figure, chosen)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     for axes, (title, part) in zip(grid.flat, panels.items(), strict=False):
@@ -208,8 +210,8 @@ def cosines(results: Results, schedule: str) -> Plate | None:
     return Plate(
         name="cosines",
         title="How well gradients agree",
-        caption="Cosine between the gradients that are aligned: 1 the same direction, 0 unrelated, below 0 at odds. Mean over "
-        "sites and trials, smoothed over a twentieth of the iterations. Dotted: a new step begins.",
+        caption="Cosine between the gradients that are aligned: 1 the same direction, 0 unrelated, below 0 at odds. "
+        "Mean over sites and trials, smoothed over a twentieth of the iterations. Dotted: a new step begins.",
         finding=f"Mean cosine of gradients over all iterations: {listed(texts)}.".replace("-", "\N{MINUS SIGN}"),
         draw=partial(_cosines, results, rows, [int(start) for start in starts if start]),
     )
@@ -218,10 +220,10 @@ def cosines(results: Results, schedule: str) -> Plate | None:
 def _cosines(results: Results, rows: pd.DataFrame, starts: list[int]) -> Figure:
     names = sorted(rows["name"].unique())
     chosen = {name: look for name, look in looks(results).items() if name in set(rows["strategy"])}
-    head = legend_height(len(chosen), max(map(len, chosen)), WIDE)
+    head = legend_height(chosen)
     figure = Figure(figsize=(WIDE, head + 2.4 * len(names)), layout="constrained")
     grid = figure.subplots(len(names), 1, sharex=True, squeeze=False)
-    legend(figure, {name: {**look, "marker": ""} for name, look in chosen.items()}, WIDE)
+    legend(figure, {name: {**look, "marker": ""} for name, look in chosen.items()})
     for axes, title in zip(grid.flat, names, strict=True):
         for name, look in chosen.items():
             mine = rows[(rows["name"] == title) & (rows["strategy"] == name)]
@@ -232,6 +234,7 @@ def _cosines(results: Results, rows: pd.DataFrame, starts: list[int]) -> Figure:
             axes.axvline(start, color=ink("muted"), linewidth=1, linestyle=(0, (1, 2)), zorder=0)
         axes.axhline(0, color=ink("muted"), linewidth=0.8)
         axes.set_title(_cosine(title), loc="left", fontsize=9.5)
+        axes.yaxis.set_major_formatter(Plain(useOffset=False))
         plain(axes)
     grid[-1, 0].set_xlabel("iteration")
     return figure

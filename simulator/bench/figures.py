@@ -33,8 +33,9 @@ def write_figures(chosen: tuple[Plate, ...], stem: str, folder: Path) -> list[Pa
     written = []
     with drawing(paper=True):
         for plate in chosen:
+            figure = plate.draw()
             for form in ("png", "svg"):
                 path = folder / f"{stem}-{plate.name}.{form}"
-                write_whole(path, paper_file(plate.draw(), form))
+                write_whole(path, paper_file(figure, form))
                 written.append(path)
     return written

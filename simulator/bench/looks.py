@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,19 +46,19 @@ def looks(results: Results) -> dict[str, dict[str, Any]]:
     return {name: found[name] for name in results.strategies}
 
 
-def legend(figure: Figure, chosen: Mapping[str, Mapping[str, Any]], width: float) -> float:
-    """Write the strategies over a figure `width` inches wide; return the height in inches that this takes."""
-    longest = max(map(len, chosen), default=0)
-    across = max(1, min(len(chosen), int(width / (0.75 + 0.085 * longest))))
+def legend(figure: Figure, chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the strategies over a wide figure."""
     marks = [Line2D([], [], linewidth=1.8, markersize=5, label=name, **look) for name, look in chosen.items()]
-    figure.legend(handles=marks, loc="outside upper left", ncols=across, handlelength=2.4, columnspacing=1.4)
-    return 0.3 + 0.2 * -(-len(chosen) // across)
+    figure.legend(handles=marks, loc="outside upper left", ncols=_across(chosen), handlelength=2.4, columnspacing=1.4)
 
 
-def legend_height(names: int, longest: int, width: float) -> float:
-    """Return the height in inches of the legend of so many names."""
-    across = max(1, min(names, int(width / (0.75 + 0.085 * longest))))
-    return 0.3 + 0.2 * -(-names // across)
+def legend_height(chosen: Mapping[str, Any]) -> float:
+    """Return the height in inches that `legend` takes."""
+    return 0.3 + 0.2 * math.ceil(len(chosen) / _across(chosen))
+
+
+def _across(chosen: Mapping[str, Any]) -> int:
+    return max(1, min(len(chosen), int(WIDE / (0.62 + 0.078 * max(map(len, chosen), default=0)))))
 
 
 def plain(axes: Axes) -> None:

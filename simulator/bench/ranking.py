@@ -39,11 +39,12 @@ def _diagram(found: Ranks) -> Figure:
     half = -(-count // 2)
     bars = len(found.groups) * _BAR
     height = 0.75 + bars + 0.12 + _ROW * half
-    figure = Figure(figsize=(7.4, height))
+    margin = 0.75 + 0.085 * max(map(len, names))
+    left, right = margin, margin + 4
+    figure = Figure(figsize=(right + margin, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    left, right = 1.7, 5.7
-    axes.set_xlim(0, 7.4)
+    axes.set_xlim(0, right + margin)
     axes.set_ylim(-(height - 0.55), 0.55)
     spread = (right - left) / (count - 1)
     at = {name: left + (rank - 1) * spread for name, rank in found.average.items()}

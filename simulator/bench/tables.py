@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simulator.bench import words
 from simulator.bench.results import Results
-from simulator.bench.scores import TESTED, Score
+from simulator.bench.scores import SCORES, TESTED, Score
 from simulator.bench.statistics import Estimate, Family, Verdict, estimate, trial_table
 from simulator.report.words import NONE
 
 MARK = "†"
+_COSTS = ("bytes_up", "bytes_first", "cpu_seconds", "wall_seconds")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def main_table(results: Results, schedule: str, families: dict[str, Family]) -> 
     columns = [Column("Strategy")]
     by_column: list[dict[str, Cell]] = []
     for score in shown(results, schedule):
-        columns.append(Column(score.title, score.metric.unit, "high" if score.higher_is_better else "low"))
+        columns.append(_column(score))
         by_column.append(_score_cells(results, schedule, score, families[score.key]))
     columns += [Column("Released", "a trial", "low"), Column("Kinds released"), Column("CPU", "a trial", "low")]
     by_column += _cost_cells(results, schedule)
@@ -82,7 +83,7 @@ def estimates_of(results: Results, schedule: str, score: Score) -> dict[str, Est
 
 
 def cost_of(results: Results, schedule: str, strategy: str, column: str) -> Estimate:
-    """Return the estimate of "bytes_up", "cpu_seconds" or "wall_seconds" over the trials done."""
+    """Return the estimate of a cost over the trials done: bytes_up, bytes_first, cpu_seconds or wall_seconds."""
     rows = results.trials.merge(results.costs, on="trial", how="left")
     mine = (rows["schedule"] == schedule) & (rows["strategy"] == strategy) & (rows["status"] == "done")
     return estimate(rows.loc[mine, column].to_numpy(dtype=float))
@@ -133,10 +134,9 @@ def _score_cells(results: Results, schedule: str, score: Score, family: Family) 
     best = best_of(results, estimates, score.sign)
     cells = {}
     for name, found in estimates.items():
-        margin = "" if math.isnan(found.margin) else score.number(found.margin, signed=False)
         against = family.between(name, best) if best and name not in (best, results.reference) else None
         close = against is not None and against.verdict not in (Verdict.BETTER, Verdict.WORSE)
-        cells[name] = Cell(score.number(found.mean), margin, found.mean, name == best, close)
+        cells[name] = replace(_mean_cell(score, found), best=name == best, close=close)
     return cells
 
 
@@ -156,3 +156,62 @@ def _caption(results: Results, schedule: str) -> str:
     text = f"{schedule}: mean ± half of the 95 % confidence interval over trials. Bold: the best mean. "
     text += f"{MARK}: not told apart from it (paired sign-flip test, Holm-corrected over all pairs)."
     return f"{text} {results.reference} is the reference and out of the running." if results.reference else text
+
+
+def other_scores(results: Results, schedule: str) -> Table:
+    """Return the means of every score that the main table leaves out and some trial has."""
+    chosen = {score: estimates_of(results, schedule, score) for score in SCORES.values() if score not in TESTED}
+    chosen = {score: found for score, found in chosen.items() if any(one.trials for one in found.values())}
+    columns = [Column("Strategy"), *(_column(score) for score in chosen)]
+    rows = tuple(
+        (name, tuple(_mean_cell(score, found[name]) for score, found in chosen.items())) for name in results.strategies
+    )
+    caption = f"{schedule}: every other score, mean ± half of the 95 % confidence interval over trials; not tested."
+    return Table(caption=caption, columns=tuple(columns), rows=rows)
+
+
+def cost_table(results: Results) -> Table:
+    """Return what each strategy released and computed on each schedule, means over the trials done."""
+    titles = ("Schedule", "Kinds released", "Most sensitive")
+    columns = (
+        *map(Column, ("Strategy", *titles)),
+        *(Column("Released", "a trial", "low"), Column("First turn", "", "low")),
+        *(Column("CPU", "a trial", "low"), Column("Wall clock", "a trial", "low")),
+    )
+    rows = []
+    for schedule in results.schedules:
+        for name in results.strategies:
+            kinds = kinds_of(results, schedule, name)
+            means = [cost_of(results, schedule, name, column).mean for column in _COSTS]
+            says = (words.amount, words.amount, words.seconds, words.seconds)
+            numbers = [Cell(say(mean), value=mean) for say, mean in zip(says, means, strict=True)]
+            said = (schedule, kinds.replace("+", ", ") or NONE, words.most_sensitive(kinds))
+            rows.append((name, (*map(Cell, said), *numbers)))
+    caption = (
+        "What all sites together released while learning, and the time that a trial took: means over the trials done."
+    )
+    return Table(caption=caption, columns=columns, rows=tuple(rows))
+
+
+def trial_list(results: Results) -> Table:
+    """Return every trial with its state and its Dice."""
+    rows = []
+    for _, trial in results.trials.iterrows():
+        state = f"{trial['status']} ({trial['reason']})" if trial["reason"] else str(trial["status"])
+        said = (trial["schedule"], trial["order"], trial["seed"], state)
+        scores = [Cell(score.number(float(trial[score.key])), value=float(trial[score.key])) for score in TESTED[:2]]
+        rows.append(
+            (str(trial["strategy"]), (*(Cell(str(one)) for one in said), *scores, Cell(str(trial["trial"])[:12])))
+        )
+    titles = ("Strategy", "Schedule", "Order", "Seed", "State")
+    columns = (*map(Column, titles), *(_column(score) for score in TESTED[:2]), Column("Identity"))
+    return Table(caption="Every trial, in the suite's order.", columns=columns, rows=tuple(rows))
+
+
+def _column(score: Score) -> Column:
+    return Column(score.title, score.metric.unit, "high" if score.higher_is_better else "low")
+
+
+def _mean_cell(score: Score, found: Estimate) -> Cell:
+    margin = "" if math.isnan(found.margin) else score.number(found.margin, signed=False)
+    return Cell(score.number(found.mean), margin, found.mean)

@@ -32,12 +32,18 @@ def scatter(results: Results, schedule: str) -> Plate | None:
     }
     if not points:
         return None
-    best = [best_of(results, {name: pair[place] for name, pair in points.items()}, 1) for place in (0, 1)]
-    finding = (
-        f"Dice on seen against unseen sites. Of the strategies compared, {best[0]} is highest on seen sites "
-        f"({SEEN.number(points[str(best[0])][0].mean)}), {best[1]} on unseen ones "
-        f"({UNSEEN.number(points[str(best[1])][1].mean)})."
-    )
+    best = [str(best_of(results, {name: pair[place] for name, pair in points.items()}, 1)) for place in (0, 1)]
+    seen_best, unseen_best = SEEN.number(seen[best[0]].mean), UNSEEN.number(unseen[best[1]].mean)
+    if len(points) == 1:
+        finding = f"{best[0]} reaches {seen_best} Dice on seen sites and {unseen_best} on unseen ones."
+    elif best[0] == best[1]:
+        finding = f"{best[0]} has the highest mean Dice, on seen sites ({seen_best}) and on unseen ones ({unseen_best})"
+    else:
+        finding = (
+            f"On seen sites {best[0]} has the highest mean Dice ({seen_best}), on unseen ones {best[1]} ({unseen_best})"
+        )
+    if len(points) > 1:
+        finding += f"; {results.reference}, the reference, set aside." if results.reference in points else "."
     return Plate(
         name="seen-unseen",
         title="Seen against unseen sites",
@@ -116,7 +122,7 @@ def _costs(
     left.yaxis.set_major_formatter(Plain(useOffset=False))
     left.set_xlabel("bytes released by all sites, a trial")
     right.set_xlabel("CPU seconds, a trial")
-    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.amount(value)))
+    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.amount(value).replace(".0 ", " ")))
     right.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
     shown = sorted(set(worst.values()), key=lambda kind: [*words.SENSITIVITY, kind].index(kind))
     marks = [

@@ -6,13 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Annotation
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import Bbox, BboxBase
 
 from simulator.report.ink import ink
 
-_ROUND = ((1, 0), (-1, 0), (0.7, 0.8), (0.7, -0.8), (-0.7, 0.8), (-0.7, -0.8), (0, 1), (0, -1))
+# Directions in which a name may stand off its point, the likeliest first, and how many strides at most.
+_ROUND = (
+    *((1, 0), (-1, 0), (0.7, 0.8), (0.7, -0.8), (-0.7, 0.8), (-0.7, -0.8), (0, 1), (0, -1)),
+    *((1, 0.4), (1, -0.4), (-1, 0.4), (-1, -0.4), (0.35, 1), (0.35, -1), (-0.35, 1), (-0.35, -1)),
+)
+_STRIDES = 26
 
 
 class Plain(ScalarFormatter):
@@ -60,7 +65,7 @@ def step_ticks(steps: int) -> list[int]:
 
 
 def place_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write a name beside each point, where neither points nor other names are in the way.
+    """Write a name beside each point, where no point, error bar or other name is in the way.
 
     To be called once the axes have their limits: it fixes the figure's layout. A name that must stand off its point
     is tied to it by a thin line.
@@ -69,39 +74,40 @@ def place_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in axes.transData.transform([*points.values()])]
+    taken += _error_bars(axes)
     room = axes.get_window_extent().padded(-2)
     for name, point in sorted(points.items(), key=lambda item: (-item[1][1], item[1][0])):
         text = axes.annotate(
-            name,
-            point,
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=8.5,
-            va="center",
-            zorder=5,
-            arrowprops={"arrowstyle": "-", "color": ink("muted"), "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
+            name, point, xytext=(0, 0), textcoords="offset points", fontsize=8.5, va="center", zorder=5
         )
         taken.append(_settle(text, taken, room))
+        if math.hypot(*text.xyann) > 15:
+            tie = {"arrowstyle": "-", "color": ink("muted"), "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+            axes.annotate("", point, xytext=text.xyann, textcoords="offset points", arrowprops=tie)
+
+
+def _error_bars(axes: Axes) -> list[Bbox]:
+    bars = (bar for container in axes.containers for bar in container.lines[2])
+    segments = (segment for bar in bars for segment in bar.get_segments())
+    return [Bbox(axes.transData.transform(segment)).padded(2) for segment in segments]
 
 
 def _settle(text: Annotation, taken: Sequence[BboxBase], room: BboxBase) -> Bbox:
     """Move a name outwards from its point, round and round, until it is free; return the box that it takes."""
-    best: tuple[float, Bbox, tuple[float, float], str] | None = None
-    for turn in range(14 * len(_ROUND)):
+    best: tuple[float, tuple[float, float], str] | None = None
+    for turn in range(_STRIDES * len(_ROUND)):
         reach, (across, up) = 9 + 9 * (turn // len(_ROUND)), _ROUND[turn % len(_ROUND)]
         offset, side = (reach * across, reach * up), "left" if across > 0 else "right" if across < 0 else "center"
         text.set(position=offset, ha=side)
-        box = Text.get_window_extent(text).padded(1.5)
+        box = text.get_window_extent().padded(1.5)
         over = sum(_overlap(box, other) for other in taken) + 100 * (1 - _overlap(box, room))
         if best is None or over < best[0] - 1e-9:
-            best = over, box, offset, side
+            best = over, offset, side
         if over < 1e-9:
             break
     assert best is not None
-    text.set(position=best[2], ha=best[3])
-    if math.hypot(*best[2]) < 15 and text.arrow_patch is not None:
-        text.arrow_patch.set_visible(False)
-    return best[1]
+    text.set(position=best[1], ha=best[2])
+    return text.get_window_extent().padded(1.5)
 
 
 def _overlap(one: BboxBase, other: BboxBase) -> float:
