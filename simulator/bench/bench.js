@@ -34,24 +34,24 @@ function sorted(rows, column, sign) {
 }
 
 const form = document.querySelector(".filters");
-const status = form.querySelector("[role=status]");
-const rows = [...document.querySelectorAll("table.main tbody tr")];
-
-function filter() {
-  const wish = Object.fromEntries(new FormData(form));
-  const word = wish.strategy.trim().toLowerCase();
-  for (const row of rows) {
-    const {strategy, schedule, kinds} = row.dataset;
-    row.hidden = !strategy.toLowerCase().includes(word)
-      || Boolean(wish.schedule) && schedule !== wish.schedule
-      || Boolean(wish.kind) && kinds.split(" ").includes(wish.kind);
-  }
-  const shown = rows.filter(row => !row.hidden).length;
-  status.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+if (form) {
+  const status = form.querySelector("[role=status]");
+  const rows = [...document.querySelectorAll("table.main tbody tr")];
+  const filter = () => {
+    const wish = Object.fromEntries(new FormData(form));
+    const word = wish.strategy.trim().toLowerCase();
+    for (const row of rows) {
+      const {strategy, schedule, kinds} = row.dataset;
+      row.hidden = !strategy.toLowerCase().includes(word)
+        || Boolean(wish.schedule) && schedule !== wish.schedule
+        || Boolean(wish.kind) && kinds.split(" ").includes(wish.kind);
+    }
+    const shown = rows.filter(row => !row.hidden).length;
+    status.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+  };
+  form.hidden = false;
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(filter));
+  filter();
 }
-
-form.hidden = false;
-form.addEventListener("input", filter);
-form.addEventListener("submit", event => event.preventDefault());
-form.addEventListener("reset", () => setTimeout(filter));
-filter();

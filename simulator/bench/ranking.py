@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def _diagram(found: Ranks) -> Figure:
     axes.set_ylim(-(height - 0.55), 0.55)
     spread = (right - left) / (count - 1)
     at = {name: left + (rank - 1) * spread for name, rank in found.average.items()}
-    line = {"color": ink("muted"), "linewidth": 1.0, "solid_capstyle": "butt"}
+    line: dict[str, Any] = {"color": ink("muted"), "linewidth": 1.0, "solid_capstyle": "butt"}
     axes.plot([left, right], [0, 0], **line)
     stride = -(-count // 13)
     for rank in range(1, count + 1, stride):
@@ -74,7 +75,7 @@ def _diagram(found: Ranks) -> Figure:
 def _critical(axes: Axes, difference: float, spread: float, left: float) -> None:
     """A ruler as long as the critical difference, over the axis."""
     wide = difference * spread
-    style = {"color": ink("seen"), "linewidth": 1.4}
+    style: dict[str, Any] = {"color": ink("seen"), "linewidth": 1.4}
     axes.plot([left, left + wide], [0.36, 0.36], **style)
     for x in (left, left + wide):
         axes.plot([x, x], [0.32, 0.40], **style)

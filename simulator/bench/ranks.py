@@ -77,4 +77,4 @@ def rank(results: Results, schedule: str, score: Score = SEEN) -> Ranks:
 def critical_difference(strategies: int, blocks: int) -> float:
     """Return by how much two average ranks must differ for Nemenyi's test to tell them apart at alpha."""
     quantile = float(stats.studentized_range.ppf(1 - ALPHA, strategies, np.inf)) / 2**0.5
-    return quantile * (strategies * (strategies + 1) / (6 * blocks)) ** 0.5
+    return float(quantile * (strategies * (strategies + 1) / (6 * blocks)) ** 0.5)

@@ -110,9 +110,7 @@ def trial_table(results: Results, schedule: str, score: str) -> pd.DataFrame:
     """Return a score by (order, seed) and strategy; NaN where a trial is not done or its score not finite."""
     rows = results.trials[results.trials["schedule"] == schedule]
     values = rows[score].where((rows["status"] == "done") & np.isfinite(rows[score].astype(float)))
-    table = rows.assign(value=values.astype(float)).pivot_table(
-        index=["order", "seed"], columns="strategy", values="value", aggfunc="first", dropna=False, sort=False
-    )
+    table = values.astype(float).set_axis(pd.MultiIndex.from_frame(rows[["order", "seed", "strategy"]])).unstack()
     return table.reindex(columns=list(results.strategies))
 
 
@@ -159,8 +157,8 @@ def sign_flip(differences: Array, family: int = 1) -> float:
 
     Exact to 13 pairs; beyond that 9,999 flips drawn from a fixed seed, more where a large family needs finer ones.
     """
-    if not len(differences):
-        return NAN
+    if len(differences) < 2:
+        return 1.0 if len(differences) else NAN
     found = stats.permutation_test(
         (differences,),
         np.mean,

@@ -125,8 +125,8 @@ def exposed(results: Results) -> str:
 def lost(results: Results) -> tuple[str, ...]:
     """Name each trial that failed or is missing, with its reason."""
     rows = results.trials[results.trials["status"] != "done"]
+    names = ["schedule", "strategy", "order", "seed", "status", "reason"]
     return tuple(
-        f"{row.schedule}, {row.strategy}, order {row.order}, seed {row.seed}: {row.status}"
-        + (f" ({row.reason})" if row.reason else "")
-        for row in rows.itertuples()
+        f"{schedule}, {strategy}, order {order}, seed {seed}: {status}" + (f" ({reason})" if reason else "")
+        for schedule, strategy, order, seed, status, reason in rows[names].astype(str).to_numpy()
     )

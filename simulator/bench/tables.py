@@ -76,6 +76,12 @@ def best_of(results: Results, estimates: dict[str, Estimate], sign: int) -> str 
     return max(rivals, key=lambda name: rivals[name], default=None)
 
 
+def winner(results: Results, estimates: dict[str, Estimate], sign: int) -> str | None:
+    """Return what `best_of` does, where it has a rival to be better than."""
+    rivals = [name for name, found in estimates.items() if math.isfinite(found.mean) and name != results.reference]
+    return best_of(results, estimates, sign) if len(rivals) > 1 else None
+
+
 def estimates_of(results: Results, schedule: str, score: Score) -> dict[str, Estimate]:
     """Return the estimate of a score by strategy."""
     table = trial_table(results, schedule, score.key)
@@ -107,7 +113,7 @@ def comparison_table(family: Family) -> Table:
         interval = f"{score.number(gap.low, signed=True)} to {score.number(gap.high, signed=True)}"
         rows.append(
             (
-                f"{found.first} - {found.second}",
+                f"{found.first} vs {found.second}",
                 (
                     Cell(score.number(gap.mean, signed=True), value=gap.mean),
                     Cell(NONE if math.isnan(gap.low) else interval),
@@ -121,8 +127,8 @@ def comparison_table(family: Family) -> Table:
             )
         )
     titles = ("Pair", "Difference", "95 % CI", "d_z", "Rank-biserial", "Pairs", "p", "p (Holm)", "First is")
-    caption = f"{family.schedule}: {score.noun}, every pair. {words.reach(family)}".rstrip()
-    return Table(caption=caption, columns=tuple(map(Column, titles)), rows=tuple(rows))
+    caption = f"{family.schedule}: {score.noun}, every pair; differences are first minus second. {words.reach(family)}"
+    return Table(caption=caption.rstrip(), columns=tuple(map(Column, titles)), rows=tuple(rows))
 
 
 def _signed(value: float) -> str:
@@ -131,7 +137,7 @@ def _signed(value: float) -> str:
 
 def _score_cells(results: Results, schedule: str, score: Score, family: Family) -> dict[str, Cell]:
     estimates = estimates_of(results, schedule, score)
-    best = best_of(results, estimates, score.sign)
+    best = winner(results, estimates, score.sign)
     cells = {}
     for name, found in estimates.items():
         against = family.between(name, best) if best and name not in (best, results.reference) else None
@@ -143,7 +149,7 @@ def _score_cells(results: Results, schedule: str, score: Score, family: Family) 
 def _cost_cells(results: Results, schedule: str) -> list[dict[str, Cell]]:
     released = {name: cost_of(results, schedule, name, "bytes_up") for name in results.strategies}
     cpu = {name: cost_of(results, schedule, name, "cpu_seconds") for name in results.strategies}
-    least, fastest = best_of(results, released, -1), best_of(results, cpu, -1)
+    least, fastest = winner(results, released, -1), winner(results, cpu, -1)
     kinds = {name: kinds_of(results, schedule, name) for name in results.strategies}
     return [
         {name: Cell(words.amount(one.mean), value=one.mean, best=name == least) for name, one in released.items()},
@@ -153,8 +159,12 @@ def _cost_cells(results: Results, schedule: str) -> list[dict[str, Cell]]:
 
 
 def _caption(results: Results, schedule: str) -> str:
-    text = f"{schedule}: mean ± half of the 95 % confidence interval over trials. Bold: the best mean. "
-    text += f"{MARK}: not told apart from it (paired sign-flip test, Holm-corrected over all pairs)."
+    text = f"{schedule}: mean ± half of the 95 % confidence interval over trials."
+    if len(results.strategies) == 1:
+        return text
+    text += (
+        f" Bold: the best mean. {MARK}: not told apart from it (paired sign-flip test, Holm-corrected over all pairs)."
+    )
     return f"{text} {results.reference} is the reference and out of the running." if results.reference else text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,8 +60,7 @@ def _scatter(results: Results, points: dict[str, tuple[Estimate, Estimate]]) -> 
     for name, look in looks(results).items():
         if name in points:
             seen, unseen = points[name]
-            bars = {"xerr": _bar(seen), "yerr": _bar(unseen), "elinewidth": 1.1, "capsize": 2.5}
-            axes.errorbar(seen.mean, unseen.mean, **bars, **{**look, "linestyle": "none"}, markersize=7)
+            _point(axes, seen, unseen, **{**look, "linestyle": "none"}, markersize=7)
     axes.margins(0.18)
     axes.grid(linewidth=0.8)
     axes.tick_params(length=0)
@@ -68,7 +68,7 @@ def _scatter(results: Results, points: dict[str, tuple[Estimate, Estimate]]) -> 
     axes.set_ylabel("Dice on unseen sites (higher is better)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(Plain(useOffset=False))
-    place_names(axes, {name: (seen.mean, unseen.mean) for name, (seen, unseen) in points.items()})
+    place_names(figure, axes, {name: (seen.mean, unseen.mean) for name, (seen, unseen) in points.items()})
     return figure
 
 
@@ -112,8 +112,7 @@ def _costs(
         for name, one in found.items():
             if math.isfinite(price[name].mean):
                 look = {"marker": _KIND_MARKERS.get(worst[name], "."), "color": _kind_ink(worst[name])}
-                bars = {"xerr": _bar(price[name]), "yerr": _bar(one), "elinewidth": 1.1, "capsize": 2.5}
-                axes.errorbar(price[name].mean, one.mean, **bars, **look, markersize=8, linestyle="none")
+                _point(axes, price[name], one, **look, markersize=8, linestyle="none")
         _price_axis(axes, [one.mean for one in price.values() if math.isfinite(one.mean)])
         axes.margins(y=0.16)
         axes.grid(linewidth=0.8)
@@ -136,7 +135,7 @@ def _costs(
     )
     for axes, price in zip((left, right), prices, strict=True):
         priced = {name: (price[name].mean, one.mean) for name, one in found.items() if math.isfinite(price[name].mean)}
-        place_names(axes, priced)
+        place_names(figure, axes, priced)
     return figure
 
 
@@ -160,6 +159,11 @@ def _price_axis(axes: Axes, values: list[float]) -> None:
 
 def _kind_ink(kind: str) -> str:
     return ink(f"kind-{kind}") if kind in KINDS else ink("other")
+
+
+def _point(axes: Axes, across: Estimate, up: Estimate, **look: Any) -> None:
+    """A mark with its error bars."""
+    axes.errorbar(across.mean, up.mean, xerr=_bar(across), yerr=_bar(up), elinewidth=1.1, capsize=2.5, **look)
 
 
 def _bar(found: Estimate) -> float | None:

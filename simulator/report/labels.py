@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import Bbox, BboxBase
@@ -64,13 +66,12 @@ def step_ticks(steps: int) -> list[int]:
     return list(range(1, steps + 1, stride))
 
 
-def place_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+def place_names(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     """Write a name beside each point, where no point, error bar or other name is in the way.
 
     To be called once the axes have their limits: it fixes the figure's layout. A name that must stand off its point
     is tied to it by a thin line.
     """
-    figure = axes.figure
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in axes.transData.transform([*points.values()])]
@@ -87,7 +88,8 @@ def place_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
 
 
 def _error_bars(axes: Axes) -> list[Bbox]:
-    bars = (bar for container in axes.containers for bar in container.lines[2])
+    drawn = (container for container in axes.containers if isinstance(container, ErrorbarContainer))
+    bars = (bar for container in drawn for bar in container.lines[2])
     segments = (segment for bar in bars for segment in bar.get_segments())
     return [Bbox(axes.transData.transform(segment)).padded(2) for segment in segments]
 
