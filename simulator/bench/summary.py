@@ -39,14 +39,14 @@ def headline(results: Results) -> str:
         text = f"{aside}{next(iter(winners))} has the highest mean Dice {where}{on}."
     else:
         clauses = [f"on {where} sites {_winners(by_best, len(results.schedules))}" for where, by_best in parts]
-        text = f"{aside}the highest mean Dice has {', '.join(clauses)}."
+        text = f"{aside}the highest mean Dice is reached {' and '.join(clauses)}."
     return text if text.startswith(tuple(winners)) else text[0].upper() + text[1:]
 
 
 def _winners(by_best: Mapping[str, list[str]], schedules: int) -> str:
     if len(by_best) == 1 or schedules == 1:
-        return next(iter(by_best))
-    return listed([f"{best} ({listed(where)})" for best, where in by_best.items()])
+        return f"by {next(iter(by_best))}"
+    return "by " + listed([f"{best} ({listed(where)})" for best, where in by_best.items()])
 
 
 def findings(results: Results, schedule: str, families: Mapping[str, Family]) -> tuple[str, ...]:

@@ -130,8 +130,8 @@ def _scores(cells: Sequence[tuple[object, ...]]) -> dict[str, float]:
     arrivals = {str(site): (int(step),) if step else () for site, step in first.items()}
     found = {}
     for metric in METRICS:
-        table = frame.pivot_table(index="step", columns="site", values=metric.key)[list(arrivals)]
-        scores = ScoreMatrix(table.to_numpy(), tuple(arrivals), arrivals, metric.higher_is_better)
+        values = frame[metric.key].to_numpy().reshape(-1, len(arrivals))
+        scores = ScoreMatrix(values, tuple(arrivals), arrivals, metric.higher_is_better)
         found |= {f"{metric.key}_{name}": value for name, value in scores.summary().items()}
     return found
 
