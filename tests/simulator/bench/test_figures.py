@@ -41,7 +41,8 @@ def boxes(figure: Figure) -> list[tuple[str, Bbox]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Text, "draw", lambda text, renderer: drawn.append(text))
         figure.draw_without_rendering()
-    return [(text.get_text(), Text.get_window_extent(text)) for text in drawn if text.get_text().strip()]
+    shown = [text for text in drawn if text.get_visible() and text.get_text().strip()]
+    return [(text.get_text(), Text.get_window_extent(text)) for text in shown]
 
 
 def test_every_figure_shows_every_strategy(results: Results) -> None:
