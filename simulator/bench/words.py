@@ -99,11 +99,14 @@ def standing(strategy: str, family: Family, among: tuple[str, ...]) -> str:
         found = family.between(strategy, other) if other != strategy else None
         if found:
             by_verdict[found.verdict].append(other)
-    parts = [f"better than {listed(names)}" for names in [by_verdict[Verdict.BETTER]] if names]
-    parts += [f"worse than {listed(names)}" for names in [by_verdict[Verdict.WORSE]] if names]
     unclear = [*by_verdict[Verdict.NOT_TOLD_APART], *by_verdict[Verdict.TOO_FEW]]
-    parts += [f"not told apart from {listed(unclear)}"] if unclear else []
-    return "; ".join(parts)
+    told = {"better than": by_verdict[Verdict.BETTER], "worse than": by_verdict[Verdict.WORSE]}
+    compared = sum(map(len, by_verdict.values()))
+    return "; ".join(
+        f"{verdict} {'all others' if len(names) == compared > 2 else listed(names)}"
+        for verdict, names in {**told, "not told apart from": unclear}.items()
+        if names
+    )
 
 
 def ranking(found: Ranks) -> str:

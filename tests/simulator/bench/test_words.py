@@ -134,9 +134,17 @@ def test_findings_tell_the_leader_from_the_rest(results: Results) -> None:
     families = {key: compare(results, "prostate-phantom", SCORES[key]) for key in ("dice_accuracy", "dice_forgetting")}
     first, second = summary.findings(results, "prostate-phantom", families)
     assert first.startswith("Dice on seen sites: smdr_onsite has the highest mean, .9")
-    assert "better than finetune, ewc, fedavg" in first
+    assert "it is better than all others. The reference" in first
     assert "The reference joint has .9" in first
     assert second.startswith("Past sites fall from their best by .0")
+
+
+def test_a_strategy_stands_among_the_others(results: Results) -> None:
+    family = compare(results, "prostate-phantom", SCORES["dice_forgetting"])
+    standing = words.standing("smdr", family, ("finetune", "ewc", "smdr_onsite"))
+    assert standing == "better than finetune and ewc; not told apart from smdr_onsite"
+    assert words.standing("finetune", family, ("ewc", "smdr", "smdr_onsite")) == "worse than all others"
+    assert words.standing("smdr", family, ("smdr",)) == ""
 
 
 def test_what_was_lost_is_named(results: Results) -> None:

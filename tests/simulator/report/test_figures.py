@@ -103,6 +103,8 @@ def test_values_can_be_read_on_their_cells_by_day_and_by_night() -> None:
             assert contrast(colours[f"heat-{level}"], colours[f"on-heat-{level}"]) >= 4.5, f"level {level}"
         for text in ("ink", "muted", "link"):
             assert contrast(colours["card"], colours[text]) >= 4.5, text
+        for number in range(ink.LINES):
+            assert contrast(colours["card"], colours[f"line-{number}"]) >= 3, f"line {number}"
 
 
 def contrast(one: str, other: str) -> float:
