@@ -100,11 +100,15 @@ def standing(strategy: str, family: Family, among: tuple[str, ...]) -> str:
         if found:
             by_verdict[found.verdict].append(other)
     unclear = [*by_verdict[Verdict.NOT_TOLD_APART], *by_verdict[Verdict.TOO_FEW]]
-    told = {"better than": by_verdict[Verdict.BETTER], "worse than": by_verdict[Verdict.WORSE]}
     compared = sum(map(len, by_verdict.values()))
+    parts = (
+        ("better than", "all others", by_verdict[Verdict.BETTER]),
+        ("worse than", "all others", by_verdict[Verdict.WORSE]),
+        ("not told apart from", "any other", unclear),
+    )
     return "; ".join(
-        f"{verdict} {'all others' if len(names) == compared > 2 else listed(names)}"
-        for verdict, names in {**told, "not told apart from": unclear}.items()
+        f"{verdict} {everyone if len(names) == compared > 2 else listed(names)}"
+        for verdict, everyone, names in parts
         if names
     )
 
