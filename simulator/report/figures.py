@@ -12,15 +12,14 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.patches import Patch
 
 from simulator.metrics import Metric, ScoreMatrix
-from simulator.report import words
-from simulator.report.ink import HEAT_LEVELS, KINDS, drawing, ink, inline_svg
+from simulator.report import heat, words
+from simulator.report.ink import KINDS, drawing, ink, inline_svg
+from simulator.report.labels import Plain, end_labels, step_ticks
 from simulator.report.view import RunView
 
-GAP = 0.35
 LINE = 0.26
 WIDE = 9.4
 DOTS = (0, (1, 2))
@@ -30,61 +29,10 @@ TESTED: dict[str, Any] = {"facecolor": "none", "edgecolor": ink("unseen"), "hatc
 
 def heat_map(matrix: ScoreMatrix, metric: Metric) -> Markup:
     """Draw the score matrix: steps down, sites across, unseen ones set apart, arrivals outlined."""
-    width = 1.05 + 0.66 * len(matrix.sites) + GAP
-    longest = max((len(site) for site in matrix.sites), default=0)
-    height = 0.55 + 0.36 * (matrix.steps + 1) + (0.065 * longest if longest > 7 else 0)
     with drawing():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = _bare_axes(figure)
-        places = _columns(matrix)
-        levels = _levels(matrix)
-        for step in range(matrix.steps + 1):
-            for site, x in places.items():
-                value = words.number(matrix.score(step, site), metric)
-                _cell(axes, x, step, levels[step, matrix.sites.index(site)], value)
-        for site in matrix.seen_sites:
-            for step in matrix.arrivals[site]:
-                axes.add_patch(_square(places[site], step, 0.47, fill=False, edgecolor=ink("ink"), linewidth=1.8))
-        axes.set_xlim(-0.55, max(places.values(), default=0) + 0.55)
-        axes.set_ylim(matrix.steps + 0.55, -0.55)
-        rotation = 40 if longest > 7 else 0
-        axes.set_xticks(list(places.values()), list(places), rotation=rotation, ha="left" if rotation else "center")
-        labels = ["untrained", *(f"step {step}" for step in range(1, matrix.steps + 1))]
-        axes.set_yticks(range(matrix.steps + 1), labels)
-        axes.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False, left=False)
+        figure = Figure(figsize=heat.extent(matrix), layout="constrained")
+        heat.paint(figure.subplots(), matrix, metric, heat.span(matrix))
         return inline_svg(figure, f"heat-{metric.key}", words.heat_finding(matrix, metric))
-
-
-def _columns(matrix: ScoreMatrix) -> dict[str, float]:
-    shift = GAP if matrix.seen_sites else 0.0
-    seen = {site: float(x) for x, site in enumerate(matrix.seen_sites)}
-    return seen | {site: x + len(seen) + shift for x, site in enumerate(matrix.unseen_sites)}
-
-
-def _levels(matrix: ScoreMatrix) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """Sort the scores into levels of colour, 0 the worst; -1 where there is none.
-
-    The untrained row doesn't stretch the scale, or all others would look alike.
-    """
-    values = matrix.values if matrix.higher_is_better else -matrix.values
-    trained = values[1:] if matrix.steps else values
-    finite = trained[np.isfinite(trained)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    share = np.clip((values - low) / (high - low), 0, 1) if high > low else (values >= high).astype(float)
-    return np.where(np.isnan(values), -1, np.nan_to_num(share) * (HEAT_LEVELS - 1)).round().astype(np.int64)
-
-
-def _cell(axes: Axes, x: float, step: int, level: int, value: str) -> None:
-    if level < 0:
-        axes.add_patch(_square(x, step, 0.45, fill=False, edgecolor=ink("rule"), linewidth=0.8))
-    else:
-        axes.add_patch(_square(x, step, 0.47, facecolor=ink(f"heat-{level}"), linewidth=0))
-    colour = ink("muted" if level < 0 else f"on-heat-{level}")
-    axes.text(x, step, value, ha="center", va="center", color=colour)
-
-
-def _square(x: float, y: float, half: float, **style: Any) -> Rectangle:
-    return Rectangle((x - half, y - half), 2 * half, 2 * half, **style)
 
 
 def curves(matrix: ScoreMatrix, metric: Metric) -> Markup:
@@ -109,24 +57,17 @@ def curves(matrix: ScoreMatrix, metric: Metric) -> Markup:
         for means, name in ((words.seen_mean(matrix), "seen"), (words.unseen_mean(matrix), "unseen")):
             marker = "D" if len(means) == 1 else ""
             axes.plot(steps, means, color=ink(name), linewidth=3, solid_capstyle="round", marker=marker)
-        _end_labels(axes, ends, matrix.steps)
+        end_labels(axes, ends, matrix.steps)
         _curve_axes(axes, matrix, metric)
         return inline_svg(figure, f"curves-{metric.key}", words.curve_finding(matrix, metric))
 
 
-class _Ticks(ScalarFormatter):
-    """Writes .85 for 0.85, as the rest of the page does."""
-
-    def __call__(self, x: float, pos: int | None = None) -> str:
-        return str(super().__call__(x, pos)).removeprefix("0") if 0 < x < 1 else str(super().__call__(x, pos))
-
-
 def _curve_axes(axes: Axes, matrix: ScoreMatrix, metric: Metric) -> None:
     axes.set_xlim(0.8, matrix.steps + 0.1)
-    axes.set_xticks(_ticks(matrix.steps), [f"step {step}" for step in _ticks(matrix.steps)])
+    axes.set_xticks(step_ticks(matrix.steps), [f"step {step}" for step in step_ticks(matrix.steps)])
     unit = f", {metric.unit}" if metric.unit else ""
     axes.set_ylabel(f"{metric.title}{unit} ({'higher' if metric.higher_is_better else 'lower'} is better)")
-    axes.yaxis.set_major_formatter(_Ticks(useOffset=False))
+    axes.yaxis.set_major_formatter(Plain(useOffset=False))
     axes.grid(axis="y", linewidth=0.8)
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
@@ -138,37 +79,6 @@ def _curve_axes(axes: Axes, matrix: ScoreMatrix, metric: Metric) -> None:
     ]
     chosen = marks if matrix.unseen_sites else [mark for mark in marks if mark is not marks[1]]
     axes.figure.legend(handles=chosen, loc="outside upper left", ncols=4, handlelength=1.6, columnspacing=1.4)
-
-
-def _end_labels(axes: Axes, ends: dict[str, tuple[float, str]], last: int) -> None:
-    """Write each site's name at the end of its line, moved apart where lines end close together."""
-    low, high = axes.get_ylim()
-    step = (high - low) * 0.062
-    names = sorted(ends, key=lambda site: ends[site][0])
-    for site, y in zip(names, _spread([ends[site][0] for site in names], step), strict=True):
-        value, colour = ends[site]
-        axes.annotate(
-            site,
-            xy=(last, value),
-            xytext=(last + 0.035 * max(last - 1, 1), y),
-            color=ink("ink"),
-            va="center",
-            fontsize=8.5,
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2},
-        )
-
-
-def _spread(places: Sequence[float], gap: float) -> list[float]:
-    """Move ascending places apart to at least `gap`, each run of crowded ones staying round its own middle."""
-    runs: list[tuple[float, int]] = []
-    for place in places:
-        middle, count = place, 1
-        while runs and middle - gap * (count - 1) / 2 < runs[-1][0] + gap * (runs[-1][1] + 1) / 2:
-            other, more = runs.pop()
-            middle, count = (middle * count + other * more) / (count + more), count + more
-        runs.append((middle, count))
-    return [middle + gap * (k - (count - 1) / 2) for middle, count in runs for k in range(count)]
 
 
 def timeline(view: RunView) -> Markup:
@@ -186,7 +96,7 @@ def timeline(view: RunView) -> Markup:
             axes.plot(arrivals, [row] * len(arrivals), "o", color=ink("seen"), markersize=7, markeredgewidth=0)
         axes.set_xlim(0.4, steps + 0.6)
         axes.set_ylim(len(view.sites) - 0.4, -0.6)
-        axes.set_xticks(_ticks(steps), [f"step {step}" for step in _ticks(steps)])
+        axes.set_xticks(step_ticks(steps), [f"step {step}" for step in step_ticks(steps)])
         axes.set_yticks(range(len(view.sites)), view.sites)
         axes.tick_params(length=0)
         marks = [
@@ -243,8 +153,3 @@ def _bare_axes(figure: Figure) -> Axes:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return axes
-
-
-def _ticks(steps: int) -> list[int]:
-    stride = max(1, math.ceil(steps / 12))
-    return list(range(1, steps + 1, stride))

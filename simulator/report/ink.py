@@ -7,6 +7,9 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -14,19 +17,33 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 HEAT_LEVELS = 9
+LINES = 8
 KINDS = ("prompt", "diffusion", "segmenter", "gradient", "statistic", "count", "score", "image", "label")
 _NAMES = (
     *("ink", "muted", "rule", "card", "seen", "seen-soft", "unseen", "other"),
     *(f"heat-{level}" for level in range(HEAT_LEVELS)),
     *(f"on-heat-{level}" for level in range(HEAT_LEVELS)),
     *(f"kind-{kind}" for kind in KINDS),
+    *(f"line-{number}" for number in range(LINES)),
 )
 _STAND_IN = re.compile(r"#f0e1([0-9a-f]{2})")
 
 
+_for_paper: ContextVar[bool] = ContextVar("_for_paper", default=False)
+
+
 def ink(name: str) -> str:
-    """Return the stand-in for a colour that page.css defines as `--name`; `inline_svg` puts the variable there."""
-    return f"#f0e1{_NAMES.index(name):02x}"
+    """Return a colour that page.css defines as `--name`: a stand-in for it, or on paper its value by day.
+
+    `inline_svg` puts the variable in the stand-in's place.
+    """
+    return _day()[name] if _for_paper.get() else f"#f0e1{_NAMES.index(name):02x}"
+
+
+@cache
+def _day() -> dict[str, str]:
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css.split("@media (prefers-color-scheme: dark)")[0]))
 
 
 def _style() -> dict[str, object]:
@@ -52,12 +69,28 @@ def _style() -> dict[str, object]:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Set the fonts and strokes of the report for the figures made inside; names with a $ are no formula."""
-    with mpl.rc_context(_style()), warnings.catch_warnings():
-        # The browser draws the text, so a glyph that matplotlib's own font lacks is no loss.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
-        yield
+def drawing(*, paper: bool = False) -> Iterator[None]:
+    """Set the fonts and strokes of the report for the figures made inside; names with a $ are no formula.
+
+    paper: for a file that stands alone, in the colours of the day
+    """
+    before = _for_paper.set(paper)
+    try:
+        with mpl.rc_context(_style()), warnings.catch_warnings():
+            # The browser draws the text, so a glyph that matplotlib's own font lacks is no loss.
+            warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+            yield
+    finally:
+        _for_paper.reset(before)
+
+
+def paper_file(figure: Figure, form: str) -> bytes:
+    """Return a figure made within `drawing(paper=True)` as a file on white: "png" at 200 dots an inch, or "svg"."""
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "paper"}):
+        metadata = {"Date": None} if form == "svg" else {"Software": None}
+        figure.savefig(buffer, format=form, dpi=200, facecolor=ink("card"), metadata=metadata)
+    return buffer.getvalue()
 
 
 def inline_svg(figure: Figure, name: str, finding: str) -> Markup:

@@ -7,55 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.metrics import METRICS, Metric, ScoreMatrix
 from simulator.report import figures, pictures, words
 from simulator.report.ink import KINDS
+from simulator.report.template import fill
+from simulator.report.terms import TERMS, Term
 from simulator.report.view import RunView
 from sites.files import write_whole
-
-_HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Term:
-    """A score of continual learning as the page explains it; `transfer` ones carry a sign."""
-
-    key: str
-    short: str
-    meaning: str
-    formula: str
-    transfer: bool = False
-
-
-TERMS = (
-    Term("accuracy", "ACC", "mean over the seen sites", "mean over seen j of R[T, j]"),
-    Term("unseen", "Unseen", "mean over sites never trained on", "mean over unseen j of R[T, j]"),
-    Term("plasticity", "Plasticity", "mean over sites, each when just learnt", "mean over seen j of R[l(j), j]"),
-    Term(
-        "backward_transfer",
-        "BWT",
-        "backward transfer: change since a site was learnt; above 0 is better",
-        "mean over j with l(j) < T of s · (R[T, j] - R[l(j), j])",
-        transfer=True,
-    ),
-    Term(
-        "forgetting",
-        "Forgetting",
-        "fall from a site's best earlier score; above 0 is worse",
-        "mean over j with l(j) < T of (max over f(j) ≤ l < T of s · R[l, j]) - s · R[T, j]",
-        transfer=True,
-    ),
-    Term(
-        "forward_transfer",
-        "FWT",
-        "forward transfer: gain on a site before it arrives; above 0 is better",
-        "mean over j with f(j) ≥ 2 of s · (R[f(j) - 1, j] - b(j))",
-        transfer=True,
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -94,14 +54,11 @@ def write_page(view: RunView, path: Path) -> None:
 
 def render(view: RunView) -> str:
     """Return the report of a run as HTML."""
-    page = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template("page.html")
     panels = [_panel(view.matrix(metric.key), metric) for metric in METRICS]
     released = not view.releases.empty
-    return page.render(
+    return fill(
+        "page.html",
         view=view,
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 a file of this package
         verdict=words.verdict(panels[0].matrix, METRICS[0]),
         terms=TERMS,
         panels=panels,

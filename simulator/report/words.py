@@ -34,9 +34,9 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """Write a count with its noun: 1 site, 4 sites."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or noun + 's'}"
 
 
 def listed(names: Collection[str]) -> str:

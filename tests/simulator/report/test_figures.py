@@ -16,7 +16,7 @@ from PIL import Image
 
 from simulator import report
 from simulator.metrics import METRICS, ScoreMatrix
-from simulator.report import figures, ink, pictures
+from simulator.report import figures, ink, labels, pictures
 from simulator.report.view import RunView, Sample
 
 DICE = METRICS[0]
@@ -60,9 +60,9 @@ def test_names_are_drawn_as_they_are(view: RunView) -> None:
 
 
 def test_end_labels_keep_apart() -> None:
-    gaps = np.diff(figures._spread([0.1, 0.5, 0.5, 0.51, 0.9], 0.1))
+    gaps = np.diff(labels.spread([0.1, 0.5, 0.5, 0.51, 0.9], 0.1))
     assert gaps.min() >= 0.1 - 1e-9
-    assert figures._spread([0.1, 0.5], 0.1) == [0.1, 0.5]
+    assert labels.spread([0.1, 0.5], 0.1) == [0.1, 0.5]
 
 
 def test_the_timeline_breaks_where_a_site_is_offline() -> None:
@@ -103,6 +103,8 @@ def test_values_can_be_read_on_their_cells_by_day_and_by_night() -> None:
             assert contrast(colours[f"heat-{level}"], colours[f"on-heat-{level}"]) >= 4.5, f"level {level}"
         for text in ("ink", "muted", "link"):
             assert contrast(colours["card"], colours[text]) >= 4.5, text
+        for number in range(ink.LINES):
+            assert contrast(colours["card"], colours[f"line-{number}"]) >= 3, f"line {number}"
 
 
 def contrast(one: str, other: str) -> float:

@@ -1,0 +1,163 @@
+"""Made-up benches for the tests: plausible trials, score matrices, diagnostics and costs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from simulator.bench.results import Results
+from simulator.metrics import METRICS, ScoreMatrix
+
+# label: level on seen sites, loss a step, level on unseen sites, bytes, kinds, CPU seconds
+STRATEGIES: dict[str, tuple[float, float, float, int, str, float]] = {
+    "joint": (0.930, 0.000, 0.905, 310_000_000, "image+label", 410),
+    "finetune": (0.925, 0.055, 0.845, 42_000_000, "segmenter", 95),
+    "ewc": (0.915, 0.028, 0.860, 84_000_000, "segmenter+statistic", 140),
+    "fedavg": (0.918, 0.012, 0.880, 168_000_000, "count+segmenter", 120),
+    "smdr_onsite": (0.926, 0.004, 0.898, 53_000_000, "diffusion+prompt+segmenter", 520),
+    "smdr": (0.914, 0.003, 0.888, 10_800_000, "diffusion+prompt", 610),
+}
+BYTES = ("bytes_up", "bytes_first")
+MACHINE = {
+    "cores": "2",
+    "processor": "Intel Xeon",
+    "platform": "Linux-6.1-x86_64",
+    "python": "3.11.2",
+    "torch": "2.8.0",
+    "commit": "5eb1e04c",
+    "date": "2026-11-23",
+}
+
+
+def make_results(
+    *,
+    strategies: Sequence[str] = tuple(STRATEGIES),
+    schedules: Sequence[str] = ("prostate-phantom", "fundus-phantom"),
+    orders: Sequence[str] = ("A-B-C-D", "C-A-D-B"),
+    seeds: int = 5,
+    unseen: Sequence[str] = ("E", "F"),
+    failed: Sequence[tuple[str, str, str, int]] = (),
+    reference: str | None = "joint",
+    noise: float = 0.004,
+) -> Results:
+    """A bench in which trials of one (order, seed) share luck; a strategy with an unknown label is like ewc."""
+    random = np.random.default_rng(11)
+    trials, matrix, diagnostics, costs, cost_steps = [], [], [], [], []
+    for place, schedule in enumerate(schedules):
+        luck = {(order, seed): random.normal(-0.015 * place, noise) for order in orders for seed in range(seeds)}
+        for number, strategy in enumerate(strategies):
+            for order in orders:
+                for seed in range(seeds):
+                    identity = hashlib.sha256(f"{schedule} {strategy} {order} {seed}".encode()).hexdigest()
+                    row: dict[str, object] = {
+                        **{"trial": identity, "schedule": schedule, "strategy": strategy, "order": order},
+                        **{"seed": seed, "status": "done", "reason": ""},
+                    }
+                    if (schedule, strategy, order, seed) in failed:
+                        trials.append(row | {"status": "failed", "reason": "site B, step 2: OUT_OF_MEMORY"})
+                        continue
+                    traits = STRATEGIES.get(strategy, (0.90 + 0.001 * number, 0.02, 0.85, 10**6, "segmenter", 100.0))
+                    own = luck[order, seed] + random.normal(0, 2 * noise)
+                    cells = _matrix(
+                        identity,
+                        traits=traits,
+                        order=order.split("-"),
+                        unseen=unseen,
+                        luck=own,
+                        noise=noise,
+                        random=random,
+                    )
+                    matrix += cells
+                    trials.append(row | _scores(cells) | _released(traits))
+                    wall = traits[5] * random.uniform(0.95, 1.1)
+                    costs.append((identity, wall * 0.98, wall))
+                    for step in range(1, len(order.split("-")) + 1):
+                        cost_steps.append((identity, step, "learn", wall / 5, wall / 5))
+                    if strategy.startswith("smdr"):
+                        diagnostics += _cosines(identity, order.split("-"), random)
+    columns = ["trial", "step", "site", "arrived", "dice", "hd95", "asd"]
+    return Results(
+        suite="phantoms",
+        description="Prostate and fundus phantoms, four sites seen and two unseen, every strategy on one budget.",
+        reference=reference if reference in strategies else None,
+        strategies=tuple(strategies),
+        schedules=tuple(schedules),
+        trials=pd.DataFrame(trials).reindex(columns=_columns()).fillna({"kinds_up": "", **dict.fromkeys(BYTES, 0)}),
+        matrix=pd.DataFrame(matrix, columns=columns),
+        diagnostics=pd.DataFrame(diagnostics, columns=["trial", "step", "site", "name", "index", "value"]),
+        costs=pd.DataFrame(costs, columns=["trial", "cpu_seconds", "wall_seconds"]),
+        cost_steps=pd.DataFrame(cost_steps, columns=["trial", "step", "purpose", "cpu_seconds", "wall_seconds"]),
+        machine=MACHINE,
+    )
+
+
+def _columns() -> list[str]:
+    names = ("accuracy", "unseen", "plasticity", "backward_transfer", "forgetting", "forward_transfer")
+    scores = [f"{metric.key}_{name}" for metric in METRICS for name in names]
+    first = ["trial", "schedule", "strategy", "order", "seed", "status", "reason"]
+    return [*first, *scores, "dice_intransigence", "bytes_up", "bytes_first", "kinds_up"]
+
+
+def _matrix(
+    identity: str,
+    *,
+    traits: tuple[float, float, float, int, str, float],
+    order: Sequence[str],
+    unseen: Sequence[str],
+    luck: float,
+    noise: float,
+    random: np.random.Generator,
+) -> list[tuple[object, ...]]:
+    level, loss, far, *_ = traits
+    rows: list[tuple[object, ...]] = []
+    for step in range(len(order) + 1):
+        for site in [*sorted(order), *unseen]:
+            arrived = order.index(site) + 1 if site in order else 0
+            age = step - arrived
+            base = level - loss * age if arrived and age >= 0 else far - 0.09 * (len(order) - step) / len(order)
+            dice = 0.15 if step == 0 else float(np.clip(base + luck + random.normal(0, noise), 0, 1))
+            rows.append((identity, step, site, arrived, dice, 2 + 40 * (1 - dice), 0.5 + 9 * (1 - dice)))
+    return rows
+
+
+def _scores(cells: Sequence[tuple[object, ...]]) -> dict[str, float]:
+    frame = pd.DataFrame(cells, columns=["trial", "step", "site", "arrived", "dice", "hd95", "asd"])
+    first = frame.drop_duplicates("site").set_index("site")["arrived"]
+    arrivals = {str(site): (int(step),) if step else () for site, step in first.items()}
+    found = {}
+    for metric in METRICS:
+        values = frame[metric.key].to_numpy().reshape(-1, len(arrivals))
+        scores = ScoreMatrix(values, tuple(arrivals), arrivals, metric.higher_is_better)
+        found |= {f"{metric.key}_{name}": value for name, value in scores.summary().items()}
+    return found
+
+
+def _released(traits: tuple[float, float, float, int, str, float]) -> dict[str, object]:
+    return {"bytes_up": traits[3], "bytes_first": traits[3] // 4, "kinds_up": traits[4]}
+
+
+def _cosines(identity: str, order: Sequence[str], random: np.random.Generator) -> list[tuple[object, ...]]:
+    rows = []
+    for step, site in enumerate(order, start=1):
+        for index in range(30):
+            for name, level in (("cosine_orientational", 0.4), ("cosine_arbitrary", 0.2)):
+                value = float(np.clip(level * (1 - np.exp(-index / 8)) + random.normal(0, 0.15), -1, 1))
+                rows.append((identity, step, site, name, index, value))
+    return rows
+
+
+@pytest.fixture(name="make_results", scope="session")
+def _make_results() -> Callable[..., Results]:
+    return make_results
+
+
+@pytest.fixture(scope="session")
+def results() -> Results:
+    """Six strategies on two schedules, five seeds in two orders; two trials failed."""
+    return make_results(
+        failed=[("fundus-phantom", "ewc", "A-B-C-D", 3), ("fundus-phantom", "smdr", "C-A-D-B", 0)],
+    )
