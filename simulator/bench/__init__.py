@@ -1,0 +1,1 @@
+"""The bench: strategies compared over schedules, site orders and seeds."""

@@ -1,0 +1,45 @@
+"""All that a bench measured, as tables that statistics, figures and the report read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Results:
+    """All that a bench measured, apart from how it is stored.
+
+    suite: the suite's name; description: free text from its YAML, may be ""
+    reference: label of the strategy that bounds the others (such as joint training), or None
+    strategies, schedules: labels and names in the suite's order
+    trials: one row a trial, in the suite's order, the same bits whenever a bench is rerun or resumed. Columns:
+        trial (hex identity), schedule, strategy (label), order (such as "A-B-C-D"), seed (int),
+        status ("done", "failed" or "missing"), reason ("" where done; else one line);
+        for each metric of dice (0..1), hd95 (mm) and asd (mm): <metric>_accuracy, _unseen, _plasticity,
+        _backward_transfer, _forgetting, _forward_transfer (float, NaN where undefined);
+        dice_intransigence (NaN without a reference, or where its trial is missing);
+        bytes_up (all that sites released while learning), bytes_first (of which in the first turn),
+        kinds_up (kinds released while learning, sorted, joined by "+")
+    matrix: trial, step (0 = untrained), site, arrived (step of the site's first arrival, 0 for an unseen one),
+        dice, hd95, asd (means over cases)
+    diagnostics: trial, step, site, name (such as "cosine_orientational"), index (iteration or position), value;
+        may be empty
+    costs: trial, cpu_seconds, wall_seconds: never the same bits twice, hence a table of its own
+    cost_steps: trial, step, purpose ("learn" or "score"), cpu_seconds, wall_seconds
+    machine: cores, processor, platform, python, torch, commit, date
+    """
+
+    suite: str
+    description: str
+    reference: str | None
+    strategies: tuple[str, ...]
+    schedules: tuple[str, ...]
+    trials: pd.DataFrame
+    matrix: pd.DataFrame
+    diagnostics: pd.DataFrame
+    costs: pd.DataFrame
+    cost_steps: pd.DataFrame
+    machine: Mapping[str, str]
