@@ -49,6 +49,14 @@ class Document:
         key, equals, text = assignment.partition("=")
         if not (equals and key):
             raise ConfigError(f"--set {assignment}: write it as key=value, such as budget.rounds=2")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
+        self.assign(key, value, f"--set {assignment}")
+
+    def assign(self, key: str, value: Any, origin: str) -> None:
+        """Set a dotted key to a value that comes from `origin`. Raises `ConfigError` where the key leads nowhere."""
         *parents, last = key.split(".")
         target: Any = self.data
         for depth, part in enumerate(parents):
@@ -58,18 +66,15 @@ class Document:
             if isinstance(inner, str) and part in SHORTHANDS:
                 inner = target[part] = {SHORTHANDS[part]: inner}
             if not isinstance(inner, dict | list):
-                raise ConfigError(f"--set {assignment}: {'.'.join(parents[: depth + 1])} is a single value")
+                raise ConfigError(f"{origin}: {'.'.join(parents[: depth + 1])} is a single value")
             target = inner
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
         try:
             target[place[-1] if isinstance(target, list) else last] = value
         except (IndexError, TypeError) as error:
-            raise ConfigError(f"--set {assignment}: the list has no such entry") from error
-        self._origins[place] = f"--set {assignment}"
+            raise ConfigError(f"{origin}: the list has no such entry") from error
+        self._origins = {known: line for known, line in self._origins.items() if known[: len(place)] != place}
+        self._origins[place] = origin
 
     def origin(self, place: Iterable[str | int]) -> str:
         """Return where a key comes from: `file:line`, or the override that set it."""
