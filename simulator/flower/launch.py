@@ -64,14 +64,18 @@ def _grid(store: Store, name: GridName, address: str | None) -> Iterator[Grid]:
 
 
 @contextmanager
-def on_ray(address: str | None) -> Iterator[None]:
-    """Start Ray in silence, or attach to a running one; leave no process of ours behind."""
+def on_ray(address: str | None, cores: int | None = None) -> Iterator[None]:
+    """Start Ray in silence, or attach to a running one; leave no process of ours behind.
+
+    cores: how many tasks a Ray started here runs at a time, the machine's cores unless it is given
+    """
     import ray
 
     os.environ.update(QUIET)
     here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-    options = {"runtime_env": {"env_vars": {**QUIET, "PYTHONPATH": here}}} if address else {"include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    attaching = {"address": address, "runtime_env": {"env_vars": {**QUIET, "PYTHONPATH": here}}}
+    starting = {"num_cpus": cores, "include_dashboard": False}
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **(attaching if address else starting))
     try:
         yield
     finally:
