@@ -48,7 +48,7 @@ def read_trial(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
     store = Store(root)
     scores, times = store.scores(), store.times()
     learning = [row for row in store.releases() if row["purpose"] == Purpose.LEARN]
-    first = next((row["sites"] for row in times if row["serial"] == 1), [])
+    first: list[str] = next((row["sites"] for row in times if row["serial"] == 1), [])
     opening = [row for row in learning if row["step"] == 1 and row["round"] == 1 and row["site"] in first]
     return Reading(
         matrices={metric.key: ScoreMatrix.from_rows(scores, metric.key, arrivals) for metric in METRICS},

@@ -5,17 +5,25 @@ from __future__ import annotations
 import shutil
 import traceback
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from simulator.bench.store import Ending
 from simulator.flower.launch import launch
 from simulator.flower.server_app import Silence
-from simulator.schedule import from_json
+from simulator.schedule import from_json, read_schedule
 from simulator.store import Store
 from sites.errors import WardroundError
 from sites.files import write_whole
 
 # A worker of a bench that was killed may take this long to notice, and holds its trial's folder until then.
 ORPHAN_SECONDS = 60.0
+
+
+def warm() -> None:
+    """Run something small, so that no trial is charged with what the first one in a process has to load."""
+    schedule = read_schedule(Path("smoke"), ("budget.iterations=1", "cases={train: 1, held_out: 1}"))
+    with TemporaryDirectory() as folder:
+        launch(Store.create(Path(folder) / "run", schedule), "local", Silence())
 
 
 def run_trial(root: Path, schedule: str) -> Ending:
