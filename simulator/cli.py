@@ -36,6 +36,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Track(StrEnum):
+    """Where the trials of a bench are shown besides its own tables."""
+
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="Print text for people or JSON for machines.")]
 
 
@@ -88,6 +95,7 @@ def bench(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, list the trials, run nothing.")] = False,
     parallel: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a core].")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray to attach to, such as auto.")] = None,
+    track: Annotated[Track | None, typer.Option(help="Show each trial in this tracker's files as well.")] = None,
     check: Annotated[Path | None, typer.Option(help="Exit with 1 where scores leave these golden figures.")] = None,
     freeze: Annotated[Path | None, typer.Option(help="Write the scores as golden figures to this new file.")] = None,
     output: FormatOption = Format.TEXT,
@@ -100,7 +108,13 @@ def bench(
         from simulator.bench.running import bench as run_bench
 
     wanted = Wanted(
-        seeds=tuple(seeds or ()), only=tuple(only or ()), address=address, parallel=parallel, check=check, freeze=freeze
+        seeds=tuple(seeds or ()),
+        only=tuple(only or ()),
+        address=address,
+        parallel=parallel,
+        track=track.value if track else None,
+        check=check,
+        freeze=freeze,
     )
     as_json = output is Format.JSON
     if dry_run:

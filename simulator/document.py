@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -143,3 +143,15 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+
+
+def dotted(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested settings as dotted keys, each with its value as text."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from dotted(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, list | Mapping) for inner in value):
+        for position, inner in enumerate(value, start=1):
+            yield from dotted(inner, f"{prefix}.{position}")
+    else:
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -16,6 +16,7 @@ from simulator.bench.live import Board, shown
 from simulator.bench.results import Results
 from simulator.bench.showing import plan_table, result_table
 from simulator.bench.store import BenchStore, Ending
+from simulator.bench.tracking import Tracker, TrackerName, tracked_of, tracker_of
 from simulator.bench.trials import Suite, Trial, read_suite
 from simulator.terminal import err, out
 from sites.errors import ConfigError, UserError
@@ -27,6 +28,7 @@ class Wanted:
 
     seeds, only: the seeds and strategy labels to run; all where empty
     address, parallel: which Ray, and how many trials at a time
+    track: where to show each trial besides
     check, freeze: golden figures to hold the scores against, or to write
     """
 
@@ -34,6 +36,7 @@ class Wanted:
     only: tuple[str, ...] = ()
     address: str | None = None
     parallel: int | None = None
+    track: TrackerName | None = None
     check: Path | None = None
     freeze: Path | None = None
 
@@ -49,6 +52,7 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     suite = read_suite(path, overrides)
     chosen = _chosen(suite, wanted)
     root = folder or Path("benches") / suite.config.name
+    tracker = tracker_of(wanted.track, root, suite.config.name) if wanted.track else None
     before = _endings(root, chosen)
     waiting = [trial for trial in chosen if before[trial.identity].status != "done"]
     _check(waiting)
@@ -61,6 +65,8 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
             raise
         results = collect(store)
         write_tables(results, store.root)
+        if tracker is not None:
+            _track(store, chosen, tracker)
     unfinished = [trial for trial in chosen if store.ending(trial.identity).status != "done"]
     off = deviations(results, golden, {trial.identity for trial in chosen}) if golden else []
     if wanted.freeze and not unfinished:
@@ -150,6 +156,12 @@ def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], waiting: Sequ
                 continue
             store.end(trial, event.ending)
             board.end(trial, event.ending, _reading(store, trial) if event.ending.status == "done" else None)
+
+
+def _track(store: BenchStore, trials: Sequence[Trial], tracker: Tracker) -> None:
+    for trial in trials:
+        if store.ending(trial.identity).status == "done":
+            tracker.add(tracked_of(trial, _reading(store, trial)))
 
 
 def _reading(store: BenchStore, trial: Trial) -> Reading:
