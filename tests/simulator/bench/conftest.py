@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import yaml
 SUITE = {
     "schedules": ["tiny.yaml"],
     "strategies": ["finetune", {"name": "joint", "policy": "reference-only"}],
-    "orders": 2,
-    "seeds": 2,
+    "orders": 1,
+    "seeds": 1,
     "reference": "joint",
 }
 
@@ -52,3 +53,20 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(farm, "farm", serially)
     return begun
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Return a function that returns what was printed on standard output since its last call."""
+    from simulator import terminal
+
+    paper = io.StringIO()
+    monkeypatch.setattr(terminal.out, "file", paper)
+
+    def since() -> str:
+        text = paper.getvalue()
+        paper.seek(0)
+        paper.truncate()
+        return text
+
+    return since

@@ -17,7 +17,7 @@ Write = Callable[..., Path]
 
 
 def test_every_schedule_strategy_order_and_seed_is_a_trial(suite: Write) -> None:
-    read = read_suite(suite())
+    read = read_suite(suite(orders=2, seeds=2))
     told = [(trial.strategy, trial.order, trial.seed) for trial in read.trials]
     assert told == list(product(["finetune", "joint"], ["A-B", "B-A"], [0, 1]))
     assert {trial.schedule_name for trial in read.trials} == {"tiny"}
@@ -31,7 +31,7 @@ def test_every_schedule_strategy_order_and_seed_is_a_trial(suite: Write) -> None
 
 def test_sites_take_the_places_of_a_schedule_with_their_cases_and_stay(suite: Write, tiny: Write) -> None:
     tiny(arrivals=["A", [{"site": "B", "train": 2}, "C"], {"site": "A", "train": 1, "stay": 2}])
-    (trial,) = read_suite(suite(orders=[["C", "A", "B"]], seeds=1, strategies=["finetune"], reference=None)).trials
+    (trial,) = read_suite(suite(orders=[["C", "A", "B"]], strategies=["finetune"], reference=None)).trials
     steps = [[(arrival.site, arrival.train) for arrival in step] for step in trial.schedule.config.arrivals]
     assert steps == [[("C", None)], [("A", 2), ("B", None)], [("C", 1)]]
     assert trial.order == "C-A-B"
@@ -41,7 +41,7 @@ def test_more_orders_go_on_where_fewer_ended(suite: Write, tiny: Write) -> None:
     tiny(arrivals=list("ABCD"))
 
     def orders(count: int) -> list[str]:
-        trials = read_suite(suite(orders=count, seeds=1, strategies=["finetune"], reference=None)).trials
+        trials = read_suite(suite(orders=count, strategies=["finetune"], reference=None)).trials
         return [trial.order for trial in trials]
 
     assert orders(1) == ["A-B-C-D"]
@@ -77,7 +77,7 @@ def test_values_of_the_schedule_entry_give_way_to_the_strategy_and_both_to_the_c
 
 
 def test_excluded_trials_are_left_out(suite: Write) -> None:
-    trials = read_suite(suite(exclude=[{"strategy": "joint", "order": "B-A"}, {"seed": 1}])).trials
+    trials = read_suite(suite(exclude=[{"strategy": "joint", "order": "B-A"}, {"seed": 1}], orders=2, seeds=2)).trials
     assert [(trial.strategy, trial.order) for trial in trials] == [
         ("finetune", "A-B"),
         ("finetune", "B-A"),
@@ -142,7 +142,7 @@ def test_the_resolved_suite_runs_again_from_anywhere(suite: Write, tmp_path: Pat
         ({"seeds": 0}, "seeds"),
         ({"exclude": [{}]}, "an empty entry would leave out every trial"),
         ({"exclude": [{"schedule": "tinny"}]}, "there is no schedule 'tinny'"),
-        ({"exclude": [{"seed": 0}, {"seed": 1}]}, "leaves no trial"),
+        ({"exclude": [{"seed": 0}]}, "leaves no trial"),
         ({"schedules": []}, "schedules"),
     ],
 )
