@@ -20,7 +20,11 @@ from simulator.bench.suite import shipped_suites
 ROOT = Path(__file__).parents[3]
 TABLES = ("results.csv", "results.parquet", "matrix.csv")
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc"),
+]
 
 Command = Callable[..., "subprocess.Popen[str]"]
 
@@ -37,10 +41,11 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
-def wait_for(holds: Callable[[], object], seconds: float = 240) -> None:
-    """Wait until something holds."""
+def wait_for(holds: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 240) -> None:
+    """Wait until something holds, while a process goes on."""
     deadline = time.monotonic() + seconds
     while not holds():
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
 
@@ -85,20 +90,20 @@ def ended(folder: Path) -> int:
 
 def test_killed_again_and_again_it_ends_with_the_same_tables(command: Command, mark: str, tmp_path: Path) -> None:
     whole = command("whole")
-    assert whole.wait(timeout=280) == 0, whole.communicate()
+    assert whole.wait(timeout=600) == 0, whole.communicate()
     out = tmp_path / "killed"
     for moment in (lambda: begun(out), lambda: ended(out) >= 1):
         process = command("killed")
-        wait_for(lambda: moment() or process.poll() is not None)  # noqa: B023
+        wait_for(moment, process)
         process.kill()
         process.communicate()
     assert not (out / "results.csv").exists()
     last = command("killed")
-    _, err = last.communicate(timeout=280)
+    _, err = last.communicate(timeout=600)
     assert last.returncode == 0, err
     for name in TABLES:
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    wait_for(lambda: processes_with(mark) == [], 60)
+    wait_for(lambda: processes_with(mark) == [])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -106,13 +111,13 @@ def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(
     command: Command, mark: str, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = command("out")
-    wait_for(lambda: begun(tmp_path / "out"))
+    wait_for(lambda: begun(tmp_path / "out"), process)
     os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
     assert err.strip().splitlines()[-1] == "stopped; to go on, give the same command again"
-    wait_for(lambda: processes_with(mark) == [], 60)
+    wait_for(lambda: processes_with(mark) == [])
 
 
 def worker_of(mark: str) -> list[int]:
@@ -127,9 +132,9 @@ def worker_of(mark: str) -> list[int]:
 
 def test_a_trial_whose_worker_dies_is_run_again_once(command: Command, mark: str, tmp_path: Path) -> None:
     process = command("out")
-    wait_for(lambda: begun(tmp_path / "out"))
+    wait_for(lambda: begun(tmp_path / "out"), process)
     os.kill(worker_of(mark)[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=280)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert set(pd.read_csv(tmp_path / "out" / "results.csv")["status"]) == {"done"}
 
@@ -151,7 +156,7 @@ def test_a_trial_whose_workers_keep_dying_is_failed_and_the_others_are_run(
     path = tmp_path / "suite.yaml"
     path.write_text(path.read_text().replace("- finetune\n", "- elsewhere.deadly\n- finetune\n", 1))
     process = command("out")
-    _, err = process.communicate(timeout=280)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 1, err
     table = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
     assert set(table.loc["elsewhere.deadly"]["reason"]) == {"its worker process died, twice"}
@@ -167,7 +172,7 @@ def test_the_smoke_suite_gives_its_golden_figures(mark: str, tmp_path: Path) -> 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
