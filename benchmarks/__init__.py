@@ -1,1 +1,1 @@
-"""Schedules and policies that come with the project, as YAML."""
+"""Suites, schedules and policies that come with the project, as YAML."""

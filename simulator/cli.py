@@ -36,6 +36,13 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class Track(StrEnum):
+    """Where the trials of a bench are shown besides its own tables."""
+
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="Print text for people or JSON for machines.")]
 
 
@@ -70,6 +77,50 @@ def run(
         describe(schedule, overrides or [], seed, as_json=output is Format.JSON)
         return
     start(schedule, overrides or [], seed, out, grid=grid.value, address=address, as_json=output is Format.JSON)
+
+
+@app.command()
+def bench(
+    suite: Annotated[Path, typer.Argument(help="A suite YAML, or the name of a shipped one.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The bench folder to make, or to go on in [default: benches/NAME].")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of every schedule; may be repeated.")
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="Run this seed of the suite's only; may be repeated.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run the strategy of this label only; may be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, list the trials, run nothing.")] = False,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a core].")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray to attach to, such as auto.")] = None,
+    track: Annotated[Track | None, typer.Option(help="Show each trial in this tracker's files as well.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Exit with 1 where scores leave these golden figures.")] = None,
+    freeze: Annotated[Path | None, typer.Option(help="Write the scores as golden figures to this new file.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Compare strategies: run a suite of trials, or go on with one that was stopped."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.bench.running import Wanted, describe
+        from simulator.bench.running import bench as run_bench
+
+    wanted = Wanted(
+        seeds=tuple(seeds or ()),
+        only=tuple(only or ()),
+        address=address,
+        parallel=parallel,
+        track=track.value if track else None,
+        check=check,
+        freeze=freeze,
+    )
+    as_json = output is Format.JSON
+    if dry_run:
+        describe(suite, overrides or [], out, wanted, as_json=as_json)
+        return
+    raise typer.Exit(run_bench(suite, overrides or [], out, wanted, as_json=as_json))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -49,6 +49,14 @@ class Document:
         key, equals, text = assignment.partition("=")
         if not (equals and key):
             raise ConfigError(f"--set {assignment}: write it as key=value, such as budget.rounds=2")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
+        self.assign(key, value, f"--set {assignment}")
+
+    def assign(self, key: str, value: Any, origin: str) -> None:
+        """Set a dotted key to a value that comes from `origin`. Raises `ConfigError` where the key leads nowhere."""
         *parents, last = key.split(".")
         target: Any = self.data
         for depth, part in enumerate(parents):
@@ -58,18 +66,15 @@ class Document:
             if isinstance(inner, str) and part in SHORTHANDS:
                 inner = target[part] = {SHORTHANDS[part]: inner}
             if not isinstance(inner, dict | list):
-                raise ConfigError(f"--set {assignment}: {'.'.join(parents[: depth + 1])} is a single value")
+                raise ConfigError(f"{origin}: {'.'.join(parents[: depth + 1])} is a single value")
             target = inner
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is not YAML") from error
         place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
         try:
             target[place[-1] if isinstance(target, list) else last] = value
         except (IndexError, TypeError) as error:
-            raise ConfigError(f"--set {assignment}: the list has no such entry") from error
-        self._origins[place] = f"--set {assignment}"
+            raise ConfigError(f"{origin}: the list has no such entry") from error
+        self._origins = {known: line for known, line in self._origins.items() if known[: len(place)] != place}
+        self._origins[place] = origin
 
     def origin(self, place: Iterable[str | int]) -> str:
         """Return where a key comes from: `file:line`, or the override that set it."""
@@ -138,3 +143,15 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+
+
+def dotted(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield nested settings as dotted keys, each with its value as text."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from dotted(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, list | Mapping) for inner in value):
+        for position, inner in enumerate(value, start=1):
+            yield from dotted(inner, f"{prefix}.{position}")
+    else:
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -96,7 +97,7 @@ def run(schedule: Schedule, exchange: Exchange, store: Store, progress: Progress
     done = [event for event in events if event.turn.serial <= newest]
     progress.begin(sum(len(event.sites) for event in events), sum(len(event.sites) for event in done))
     for event in events[len(done) :]:
-        turn = event.turn
+        turn, began = event.turn, (time.process_time(), time.perf_counter())
         place = f"step {turn.step}/{len(schedule.timeline.steps)}"
         if event.purpose is Purpose.LEARN:
             progress.doing(f"{place}, round {turn.round}: {', '.join(event.sites)} learning")
@@ -113,7 +114,23 @@ def run(schedule: Schedule, exchange: Exchange, store: Store, progress: Progress
             store.add_predictors(turn.step, networks)
             scores = exchange.score({site: network.state_dict() for site, network in networks.items()}, turn)
             store.add_scores(_rows(scores, turn.step, schedule.setting.shape.structures))
+        store.add_times(_costs(event, *began))
         store.checkpoint(server.state_dict(), turn.serial)
+
+
+def _costs(event: Event, cpu: float, wall: float) -> dict[str, Any]:
+    """Return what an event cost since the clocks stood at `cpu` and `wall`, in seconds.
+
+    The CPU seconds are those of this process: on the local grid the sites' work is in them, on others it is not.
+    """
+    return {
+        "serial": event.turn.serial,
+        "step": event.turn.step,
+        "purpose": event.purpose,
+        "sites": event.sites,
+        "cpu_seconds": time.process_time() - cpu,
+        "wall_seconds": time.perf_counter() - wall,
+    }
 
 
 def _rows(scores: Mapping[str, Scores], step: int, structures: Sequence[str]) -> list[dict[str, Any]]:

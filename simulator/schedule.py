@@ -162,14 +162,25 @@ class Schedule:
 
 def read_schedule(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> Schedule:
     """Read and check a schedule YAML. Raises `ConfigError` with file, line, key and fix."""
-    if not path.exists() and path.parent == Path() and path.stem in shipped("schedules"):
-        path = shipped("schedules")[path.stem]
-    document = Document.read(path)
-    document.data.setdefault("name", path.stem)
+    document = schedule_document(path)
     for assignment in overrides:
         document.override(assignment)
     if seed is not None:
         document.override(f"seed={seed}")
+    return resolve(document)
+
+
+def schedule_document(path: Path) -> Document:
+    """Read a schedule's YAML file, or a shipped one by its name, as it stands. Raises `ConfigError`."""
+    if not path.exists() and path.parent == Path() and path.stem in shipped("schedules"):
+        path = shipped("schedules")[path.stem]
+    document = Document.read(path)
+    document.data.setdefault("name", path.stem)
+    return document
+
+
+def resolve(document: Document) -> Schedule:
+    """Return the schedule that a document describes. Raises `ConfigError` with file, line, key and fix."""
     schedule = _resolve(document)
     for name in (schedule.config.policy, *schedule.config.site_policies.values()):
         if not _policy_path(name).exists():

@@ -6,9 +6,11 @@ import fcntl
 import json
 import platform
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +23,22 @@ from simulator.schedule import Schedule, as_yaml, read_schedule
 from simulator.site import Home
 from sites.errors import UserError
 from sites.files import write_whole
-from sites.ledger import mend, read_rows
+from sites.ledger import Row, mend, read_rows
 from sites.scoring import METRICS
-from strategies import Diagnostic, Server
+from strategies import Server
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOGS = ("scores.jsonl", "diagnostics.jsonl")
 PACKAGES = ("wardround", "torch", "flwr", "ray", "monai", "diffusers", "numpy", "pandas", "pydantic")
+ROLLED_BACK = ("scores", "diagnostics")
 
 
 class Store:
-    """A run's folder. Its logs are cut back to the newest checkpoint on resuming; receipts and ledgers never are."""
+    """A run's folder.
+
+    Scores, diagnostics and times are cut back to the newest checkpoint on resuming; receipts and ledgers never are.
+    """
 
     def __init__(self, root: Path) -> None:
         """Open a run folder. Raises `UserError` where it is not one."""
@@ -52,15 +57,12 @@ class Store:
         write_whole(root / "config.yaml", as_yaml(schedule.resolved()))
         return cls(root)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the folder for one process at a time. Raises `UserError` where another one runs it."""
-        with (self.root / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"{self.root}: another process is running it; wait for its end, or stop it") from error
-            yield
+    def held(self, patience: float = 0.0) -> AbstractContextManager[None]:
+        """Keep the folder for one process at a time. Raises `UserError` where another one still runs it.
+
+        patience: seconds to wait for the other one's end
+        """
+        return held(self.root, patience)
 
     def schedule(self) -> Schedule:
         """Return the schedule that the run was started with."""
@@ -78,24 +80,26 @@ class Store:
         """Bring a server back to the newest checkpoint and cut the scores to it; return its serial, or -1."""
         mend(self.root / "receipts.jsonl")
         place = self.load(server)
-        self._cut(place["logs"])
-        serial: int = place["serial"]
-        return serial
+        for name in ROLLED_BACK:
+            _cut(self._table(name), place.get(name, 0))
+        times = [row for row in self.times() if row["serial"] <= place["serial"]]
+        write_whole(self._table("times"), "".join(map(_line, times)))
+        return place["serial"]
 
-    def load(self, server: Server[Any, Any]) -> dict[str, Any]:
+    def load(self, server: Server[Any, Any]) -> dict[str, int]:
         """Bring a server back to the newest checkpoint, and return the run's place: its serial and the logs' sizes."""
         path = self.root / "checkpoint.safetensors"
         if not path.exists():
-            return {"serial": -1, "logs": {}}
+            return {"serial": -1}
         with safe_open(path, framework="pt") as checkpoint:
-            place: dict[str, Any] = json.loads(checkpoint.metadata()["place"])
+            place: dict[str, int] = json.loads(checkpoint.metadata()["place"])
             server.load_state_dict({key: checkpoint.get_tensor(key) for key in checkpoint.keys()})  # noqa: SIM118
         return place
 
     def checkpoint(self, state: Mapping[str, Tensor], serial: int) -> None:
         """Save the server's state and the run's place, whole or not at all."""
-        logs = {name: path.stat().st_size for name in LOGS if (path := self.root / name).exists()}
-        place = {"serial": serial, "logs": logs}
+        sizes = {name: path.stat().st_size for name in ROLLED_BACK if (path := self._table(name)).exists()}
+        place = {"serial": serial, **sizes}
         tensors = {key: tensor.detach().contiguous().clone() for key, tensor in state.items()}
         write_whole(self.root / "checkpoint.safetensors", save(tensors, metadata={"place": json.dumps(place)}))
 
@@ -104,10 +108,15 @@ class Store:
         write_whole(self.root / "done", json.dumps({"finished": now()}) + "\n")
 
     def add_scores(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        _append(self._scores, rows)
+        _append(self._table("scores"), rows)
 
     def add_diagnostics(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        _append(self.root / "diagnostics.jsonl", rows)
+        """Keep what the strategy's server says of its own working: rows of step, site, name, index, value."""
+        _append(self._table("diagnostics"), rows)
+
+    def add_times(self, row: Mapping[str, Any]) -> None:
+        """Keep what a turn cost; `serial` is the turn's."""
+        _append(self._table("times"), [row])
 
     def add_receipts(self, rows: Iterable[Mapping[str, Any]]) -> None:
         _append(self.root / "receipts.jsonl", rows)
@@ -142,7 +151,23 @@ class Store:
         """Return the scores: a row for each step, site, case and structure."""
         import pandas as pd
 
-        return pd.DataFrame(read_rows(self._scores), columns=["step", "site", "case", "structure", *METRICS])
+        rows = read_rows(self._table("scores"))
+        return pd.DataFrame(rows, columns=["step", "site", "case", "structure", *METRICS])
+
+    def times(self) -> list[Row]:
+        """Return what each turn cost, in the order of the run."""
+        return read_rows(self._table("times"))
+
+    def diagnostics(self) -> list[Row]:
+        """Return what the strategy's server said of its own working, in the order of the run."""
+        return read_rows(self._table("diagnostics"))
+
+    def releases(self) -> list[Row]:
+        """Return a receipt for each field that a site released, one a turn: a turn done again released the same."""
+        rows = read_rows(self.root / "receipts.jsonl")
+        return list(
+            {tuple(row[key] for key in ("site", "step", "round", "purpose", "field")): row for row in rows}.values()
+        )
 
     def versions(self) -> dict[str, str]:
         """Return what the run was made with."""
@@ -154,21 +179,25 @@ class Store:
         rows = read_rows(self.root / "failures.jsonl")
         return tuple(f"site '{r['site']}' failed to {r['purpose']} at step {r['step']}: {r['code']}" for r in rows)
 
-    def diagnostics(self) -> pd.DataFrame:
-        """Return what the server measured while it absorbed: a row for each step, site, name and index."""
-        import pandas as pd
+    def _table(self, name: str) -> Path:
+        return self.root / f"{name}.jsonl"
 
-        return pd.DataFrame(read_rows(self.root / "diagnostics.jsonl"), columns=["step", *Diagnostic.__annotations__])
 
-    @property
-    def _scores(self) -> Path:
-        return self.root / "scores.jsonl"
-
-    def _cut(self, sizes: Mapping[str, int]) -> None:
-        for name in LOGS:
-            if (path := self.root / name).exists():
-                with path.open("r+b") as file:
-                    file.truncate(sizes.get(name, 0))
+@contextmanager
+def held(root: Path, patience: float = 0.0) -> Iterator[None]:
+    """Keep a folder for one process at a time. Raises `UserError` where another still has it after `patience` s."""
+    deadline = time.monotonic() + patience
+    with (root / "lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    message = f"{root}: another process is running it; wait for its end, or stop it"
+                    raise UserError(message) from error
+                time.sleep(0.1)
+        yield
 
 
 def now() -> str:
@@ -178,7 +207,12 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Return what the run was made with: package versions, Python, the commit of a checkout, and the time."""
-    found = {"python": platform.python_version(), "started": now()}
+    return {"python": platform.python_version(), "started": now(), **_installed()}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    found = {}
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
@@ -192,4 +226,15 @@ def versions() -> dict[str, str]:
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.write("".join(map(_line, rows)))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _cut(path: Path, size: int) -> None:
+    """Cut a file back to a size in bytes; where there is none, there is nothing to cut."""
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(size)

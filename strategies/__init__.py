@@ -8,7 +8,8 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -114,7 +115,7 @@ STRATEGY_FILES = tuple(module.name for module in pkgutil.iter_modules(__path__) 
 
 def known() -> tuple[str, ...]:
     """Return the names of the strategies at hand: the files of this package, and installed entry points."""
-    return tuple(sorted({*STRATEGY_FILES, *(point.name for point in entry_points(group="wardround.strategies"))}))
+    return tuple(sorted({*STRATEGY_FILES, *_installed().names}))
 
 
 def load(name: str) -> Strategy[Any, Any, Any]:
@@ -122,7 +123,7 @@ def load(name: str) -> Strategy[Any, Any, Any]:
 
     Raises `ConfigError` where there is none, with the nearest name.
     """
-    points = entry_points(group="wardround.strategies", name=name)
+    points = _installed().select(name=name)
     module = f"strategies.{name}" if name in known() else name
     if "." not in module:
         near = difflib.get_close_matches(name, known(), n=1)
@@ -135,3 +136,9 @@ def load(name: str) -> Strategy[Any, Any, Any]:
     if not isinstance(found, Strategy):
         raise ConfigError(f"strategy '{name}': its STRATEGY is not a strategies.Strategy")
     return found
+
+
+@cache
+def _installed() -> EntryPoints:
+    """Return the strategies that other distributions offer; looking them up reads every installed one's metadata."""
+    return entry_points(group="wardround.strategies")

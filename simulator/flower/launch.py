@@ -15,6 +15,7 @@ from flwr.serverapp import Grid
 from simulator.flower.server_app import server_app
 from simulator.loop import Progress
 from simulator.store import Store
+from sites.errors import WardroundError
 
 GridName = Literal["local", "actors"]
 
@@ -64,14 +65,23 @@ def _grid(store: Store, name: GridName, address: str | None) -> Iterator[Grid]:
 
 
 @contextmanager
-def on_ray(address: str | None) -> Iterator[None]:
-    """Start Ray in silence, or attach to a running one; leave no process of ours behind."""
+def on_ray(address: str | None, cores: int | None = None) -> Iterator[None]:
+    """Start Ray in silence, or attach to a running one; leave no process of ours behind.
+
+    cores: how many tasks a Ray started here runs at a time, the machine's cores unless it is given
+    Raises `WardroundError` where Ray can't be started or reached.
+    """
     import ray
 
     os.environ.update(QUIET)
     here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-    options = {"runtime_env": {"env_vars": {**QUIET, "PYTHONPATH": here}}} if address else {"include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    attaching = {"address": address, "runtime_env": {"env_vars": {**QUIET, "PYTHONPATH": here}}}
+    starting = {"num_cpus": cores, "include_dashboard": False}
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **(attaching if address else starting))
+    except Exception as error:  # Ray raises bare exceptions here, after half a minute on a machine that is too busy
+        what = f"can't reach Ray at {address}" if address else "Ray can't start; where the machine is busy, try again"
+        raise WardroundError(f"{what} ({' '.join(str(error).split())})") from error
     try:
         yield
     finally:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 import torch
 
+from simulator.document import dotted
 from simulator.report.view import RunView, Sample, StepView
 from simulator.schedule import Schedule
 from simulator.store import Store
@@ -21,7 +21,7 @@ def view_of(store: Store) -> RunView:
     """Return the view of a run, finished or not."""
     schedule = store.schedule()
     timeline = schedule.timeline
-    settings = {key: value for key, value in _dotted(schedule.resolved()) if key != "name"}
+    settings = {key: value for key, value in dotted(schedule.resolved()) if key != "name"}
     releases = pd.DataFrame(
         read_rows(store.root / "receipts.jsonl"), columns=["site", "step", "purpose", "field", "kind", "bytes"]
     )
@@ -68,15 +68,3 @@ def _samples(schedule: Schedule, store: Store) -> Iterator[Sample]:
             reference=case.masks[middle].to(torch.uint8).numpy(),
             predictions=predictions,
         )
-
-
-def _dotted(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Flatten nested settings to dotted keys."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _dotted(inner, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, list) and any(isinstance(inner, list | Mapping) for inner in value):
-        for position, inner in enumerate(value, start=1):
-            yield from _dotted(inner, f"{prefix}.{position}")
-    else:
-        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -15,30 +15,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from simulator.cli import main
 from sites.ledger import read_rows
 
 Tiny = Callable[..., Path]
 Run = Callable[..., Path]
 Wardround = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def wardround(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Wardround:
-    """Return a function that calls the command here, in a folder of its own: exit code, standard output and error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        from simulator import terminal
-
-        terminal.out.file, terminal.err.file = sys.stdout, sys.stderr
-        monkeypatch.setattr(sys, "argv", ["wardround", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        written = capfd.readouterr()
-        return int(ended.value.code or 0), written.out, written.err
-
-    return call
 
 
 def test_a_run_ends_with_the_scores_and_the_path_of_the_report(

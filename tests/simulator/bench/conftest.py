@@ -1,13 +1,16 @@
-"""Made-up benches for the tests: plausible trials, score matrices, diagnostics and costs."""
+"""What the tests of a bench share: a tiny suite whose trials run in this process, and made-up results."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from simulator.bench.results import Results
 from simulator.metrics import METRICS, ScoreMatrix
@@ -161,3 +164,70 @@ def results() -> Results:
     return make_results(
         failed=[("fundus-phantom", "ewc", "A-B-C-D", 3), ("fundus-phantom", "smdr", "C-A-D-B", 0)],
     )
+
+
+SUITE = {
+    "schedules": ["tiny.yaml"],
+    "strategies": ["finetune", {"name": "joint", "policy": "reference-only"}],
+    "orders": 1,
+    "seeds": 1,
+    "reference": "joint",
+}
+
+
+@pytest.fixture
+def suite(tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a tiny suite beside a tiny schedule, some keys replaced (None: left out)."""
+
+    def write(**keys: object) -> Path:
+        if not (tmp_path / "tiny.yaml").exists():
+            tiny()
+        path = tmp_path / "suite.yaml"
+        content = {key: value for key, value in {**SUITE, **keys}.items() if value is not None}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let trials run one after another in this process and draw no report; return the identities as they begin."""
+    from simulator.bench import farm, running
+    from simulator.bench.farm import Event, Job
+    from simulator.bench.work import run_trial
+
+    begun: list[str] = []
+
+    def serially(
+        jobs: Sequence[Job], *, address: str | None, parallel: int | None
+    ) -> Generator[Event | None, None, None]:
+        for job in jobs:
+            begun.append(job.identity)
+            yield Event(identity=job.identity)
+            yield Event(identity=job.identity, ending=run_trial(job.root, job.schedule))
+            yield None
+
+    def briefly(results: Results, folder: Path) -> tuple[Path, ...]:
+        return (folder / "report.html",)
+
+    monkeypatch.setattr(farm, "farm", serially)
+    monkeypatch.setattr(running, "write_outputs", briefly)
+    return begun
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Return a function that returns what was printed on standard output since its last call."""
+    from simulator import terminal
+
+    paper = io.StringIO()
+    monkeypatch.setattr(terminal.out, "file", paper)
+
+    def since() -> str:
+        text = paper.getvalue()
+        paper.seek(0)
+        paper.truncate()
+        return text
+
+    return since

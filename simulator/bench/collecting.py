@@ -1,0 +1,131 @@
+"""Reads what the trials of a bench left, and writes it as tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from simulator.bench.results import Results
+from simulator.bench.store import BenchStore
+from simulator.contract import Purpose
+from simulator.metrics import METRICS, NAN, ScoreMatrix
+from simulator.store import Store
+from sites.files import write_whole
+
+TOLD = ("trial", "schedule", "strategy", "order", "seed", "status", "reason")
+SCORES = ("accuracy", "unseen", "plasticity", "backward_transfer", "forgetting", "forward_transfer")
+SCORE_COLUMNS = (*(f"{metric.key}_{score}" for metric in METRICS for score in SCORES), "dice_intransigence")
+RELEASED = ("bytes_up", "bytes_first", "kinds_up")
+MATRIX = ("trial", "step", "site", "arrived", *(metric.key for metric in METRICS))
+DIAGNOSTICS = ("trial", "step", "site", "name", "index", "value")
+COSTS = ("trial", "cpu_seconds", "wall_seconds")
+COST_STEPS = ("trial", "step", "purpose", "cpu_seconds", "wall_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one trial left. `matrices` by metric; `released`: bytes_up, bytes_first, kinds_up."""
+
+    matrices: Mapping[str, ScoreMatrix]
+    released: Mapping[str, Any]
+    times: list[dict[str, Any]]
+    diagnostics: list[dict[str, Any]]
+
+    def scores(self) -> dict[str, float]:
+        """Return every score by its column, apart from those that need another trial."""
+        return {
+            f"{key}_{name}": value for key, matrix in self.matrices.items() for name, value in matrix.summary().items()
+        }
+
+
+def read_trial(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
+    """Read a trial that is done from its run folder."""
+    store = Store(root)
+    scores, times = store.scores(), store.times()
+    learning = [row for row in store.releases() if row["purpose"] == Purpose.LEARN]
+    first: list[str] = next((row["sites"] for row in times if row["serial"] == 1), [])
+    opening = [row for row in learning if row["step"] == 1 and row["round"] == 1 and row["site"] in first]
+    return Reading(
+        matrices={metric.key: ScoreMatrix.from_rows(scores, metric.key, arrivals) for metric in METRICS},
+        released={
+            "bytes_up": sum(row["bytes"] for row in learning),
+            "bytes_first": sum(row["bytes"] for row in opening),
+            "kinds_up": "+".join(sorted({row["kind"] for row in learning})),
+        },
+        times=times,
+        diagnostics=store.diagnostics(),
+    )
+
+
+def collect(bench: BenchStore) -> Results:
+    """Return all that a bench measured so far, in the suite's order. A trial that is not done has no scores."""
+    planned = bench.planned
+    endings = {row.trial: bench.ending(row.trial) for row in planned}
+    readings = {
+        row.trial: read_trial(bench.trial_root(row.trial), row.arrivals)
+        for row in planned
+        if endings[row.trial].status == "done"
+    }
+    joint = {
+        (row.schedule, row.order, row.seed): readings.get(row.trial)
+        for row in planned
+        if row.strategy == bench.plan["reference"]
+    }
+    told = [
+        {key: getattr(row, key) for key in TOLD[:5]}
+        | {"status": endings[row.trial].status, "reason": endings[row.trial].reason}
+        | _measured(readings.get(row.trial), joint.get((row.schedule, row.order, row.seed)))
+        for row in planned
+    ]
+    times = pd.DataFrame(
+        [{"trial": trial, **row} for trial, reading in readings.items() for row in reading.times], columns=COST_STEPS
+    )
+    diagnostics = [{"trial": trial, **row} for trial, reading in readings.items() for row in reading.diagnostics]
+    return Results(
+        suite=bench.plan["suite"],
+        description=bench.plan["description"],
+        reference=bench.plan["reference"],
+        strategies=tuple(bench.plan["strategies"]),
+        schedules=tuple(bench.plan["schedules"]),
+        trials=pd.DataFrame(told, columns=[*TOLD, *SCORE_COLUMNS, *RELEASED]),
+        matrix=pd.DataFrame([row for trial, found in readings.items() for row in _cells(trial, found)], columns=MATRIX),
+        diagnostics=pd.DataFrame(diagnostics, columns=DIAGNOSTICS),
+        costs=times.groupby("trial", sort=False)[["cpu_seconds", "wall_seconds"]].sum().reset_index(),
+        cost_steps=times.groupby(["trial", "step", "purpose"], sort=False)[["cpu_seconds", "wall_seconds"]]
+        .sum()
+        .reset_index(),
+        machine=bench.machine(),
+    )
+
+
+def write_tables(results: Results, folder: Path) -> None:
+    """Write `results.parquet` and the CSV tables into a bench folder, each whole."""
+    for name, table in (("results", results.trials), ("matrix", results.matrix), ("costs", results.costs)):
+        write_whole(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    for name, table in (("results", results.trials), ("diagnostics", results.diagnostics)):
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_whole(folder / f"{name}.parquet", buffer.getvalue())
+
+
+def _measured(reading: Reading | None, joint: Reading | None) -> dict[str, Any]:
+    """Return a trial's scores and what was released in it; NaN, 0 and "" where it is not done."""
+    if reading is None:
+        return {**dict.fromkeys(SCORE_COLUMNS, NAN), "bytes_up": 0, "bytes_first": 0, "kinds_up": ""}
+    cost = reading.matrices["dice"].intransigence(joint.matrices["dice"]) if joint else NAN
+    return {**reading.scores(), "dice_intransigence": cost, **reading.released}
+
+
+def _cells(trial: str, reading: Reading) -> list[dict[str, Any]]:
+    dice = reading.matrices["dice"]
+    return [
+        {"trial": trial, "step": step, "site": site, "arrived": next(iter(dice.arrivals[site]), 0)}
+        | {key: matrix.score(step, site) for key, matrix in reading.matrices.items()}
+        for step in range(dice.steps + 1)
+        for site in dice.sites
+    ]

@@ -1,0 +1,178 @@
+"""The command on Ray: killed at any moment and started again, interrupted, and with a worker that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from simulator.bench.checking import read_golden
+from simulator.bench.suite import shipped_suites
+
+ROOT = Path(__file__).parents[3]
+TABLES = ("results.csv", "results.parquet", "matrix.csv")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc"),
+]
+
+Command = Callable[..., "subprocess.Popen[str]"]
+
+
+def processes_with(mark: str) -> list[int]:
+    """Return the processes whose environment holds a mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(holds: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 240) -> None:
+    """Wait until something holds, while a process goes on."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert process is None or process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """A mark in the environment of every process of a test; those left at its end are killed."""
+    made = f"WARDROUND_TEST_{uuid.uuid4().hex}"
+    yield made
+    for number in processes_with(made):
+        os.kill(number, signal.SIGKILL)
+
+
+@pytest.fixture
+def command(suite: Callable[..., Path], mark: str, tmp_path: Path) -> Command:
+    """Return a function that starts `wardround bench` on a suite of four trials of some seconds each."""
+    path = suite(seeds=2)
+
+    def start(out: str) -> subprocess.Popen[str]:
+        arguments = ["bench", str(path), "--set", "budget.iterations=60", "--out", str(tmp_path / out)]
+        return subprocess.Popen(
+            [sys.executable, "-m", "simulator.cli", *arguments, "--parallel", "2"],
+            env={**os.environ, mark: "1", "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def begun(folder: Path) -> list[Path]:
+    """Return the score tables that trials have begun to write."""
+    return [path for path in folder.glob("trials/*/scores.jsonl") if path.stat().st_size]
+
+
+def ended(folder: Path) -> int:
+    return len(list(folder.glob("trials/*/trial.json")))
+
+
+def test_killed_again_and_again_it_ends_with_the_same_tables(command: Command, mark: str, tmp_path: Path) -> None:
+    whole = command("whole")
+    assert whole.wait(timeout=600) == 0, whole.communicate()
+    out = tmp_path / "killed"
+    for moment in (lambda: begun(out), lambda: ended(out) >= 1):
+        process = command("killed")
+        wait_for(moment, process)
+        process.kill()
+        process.communicate()
+    assert not (out / "results.csv").exists()
+    last = command("killed")
+    _, err = last.communicate(timeout=600)
+    assert last.returncode == 0, err
+    for name in TABLES:
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    wait_for(lambda: processes_with(mark) == [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_how_to_go_on_and_leaves_no_process(
+    command: Command, mark: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = command("out")
+    wait_for(lambda: begun(tmp_path / "out"), process)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert err.strip().splitlines()[-1] == "stopped; to go on, give the same command again"
+    wait_for(lambda: processes_with(mark) == [])
+
+
+def worker_of(mark: str) -> list[int]:
+    """Return the processes that run a trial now: Ray names them after what they do."""
+    found = []
+    for number in processes_with(mark):
+        name = Path(f"/proc/{number}/cmdline")
+        if name.exists() and b"ray::_Worker.run" in name.read_bytes():
+            found.append(number)
+    return found
+
+
+def test_a_trial_whose_worker_dies_is_run_again_once(command: Command, mark: str, tmp_path: Path) -> None:
+    process = command("out")
+    wait_for(lambda: begun(tmp_path / "out"), process)
+    os.kill(worker_of(mark)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert set(pd.read_csv(tmp_path / "out" / "results.csv")["status"]) == {"done"}
+
+
+def test_a_trial_whose_workers_keep_dying_is_failed_and_the_others_are_run(
+    command: Command, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\n"
+        "from dataclasses import replace\n"
+        "from strategies.finetune import STRATEGY as FINETUNE\n"
+        "def learn(*_):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "STRATEGY = replace(FINETUNE, learn=learn)\n"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "deadly.py").rename(tmp_path / "elsewhere" / "deadly.py")
+    (tmp_path / "elsewhere" / "__init__.py").write_text("")
+    path = tmp_path / "suite.yaml"
+    path.write_text(path.read_text().replace("- finetune\n", "- elsewhere.deadly\n- finetune\n", 1))
+    process = command("out")
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 1, err
+    table = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
+    assert set(table.loc["elsewhere.deadly"]["reason"]) == {"its worker process died, twice"}
+    assert set(table.loc["finetune"]["status"]) == {"done"}
+
+
+def test_the_smoke_suite_gives_its_golden_figures(mark: str, tmp_path: Path) -> None:
+    golden = shipped_suites()["smoke"].parent / "results" / "smoke.json"
+    assert len(read_golden(golden).trials) == 12
+    ended = subprocess.run(
+        [sys.executable, "-m", "simulator.cli", "bench", "smoke", "--check", str(golden)],
+        env={**os.environ, mark: "1", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
