@@ -23,7 +23,9 @@ Small = Callable[[str], dict[str, object]]
 # Each method with the settings that make it fine-tuning.
 OFF: dict[str, dict[str, object]] = {
     "ewc": {"strength": 0},
+    "lwf": {"strength": 0},
     "mas": {"strength": 0},
+    "plop": {"strength": 0},
     "si": {"strength": 0},
 }
 
