@@ -6,7 +6,7 @@ Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNA
 
 The terms of all sites add up to one: their Fisher diagonals sum, and their anchors average, weighted by them (Huszar,
 PNAS 2018). With `online`, Schwarz et al., "Progress & Compress", ICML 2018: F <- decay F + F_k, anchored at the newest
-site's parameters alone. Batch norm's running statistics are no parameters, and follow the newest site.
+site's parameters alone. Batch norm's running statistics are no parameters: see `strategies/common/normalization.py`.
 
 The Fisher diagonal leaves as a GRADIENT. It is a mean of squared gradients over the site's slices: for a site with one
 slice its root is the size of every gradient entry. A site that lets no gradient out must be able to refuse it.
@@ -29,6 +29,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
+from strategies.common.normalization import Statistics, set_training
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -45,13 +46,16 @@ from strategies.setting import Setting
 class Config(StrategyConfig):
     """Settings of EWC.
 
-    strength: lambda; at 1 an earlier site weighs as much as the Laplace approximation says, at 0 this is fine-tuning
+    strength: lambda; at 1 an earlier site weighs as much as the Laplace approximation of its loss says
     online: one running Fisher in place of a sum over sites; decay: gamma, what it keeps of itself (online alone)
+    statistics: whose running statistics batch norm has
+    Strength 0 with the newest site's statistics is fine-tuning.
     """
 
     strength: float = Field(default=1.0, ge=0)
     online: bool = False
     decay: float = Field(default=0.95, ge=0, le=1)
+    statistics: Statistics = "first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +155,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
-    network.train()
+    learnt = any(bool(value.any()) for value in down.fisher.values())
+    set_training(network, keep_statistics=learnt and config.statistics == "first")
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         held = quadratic(network, down.anchor, down.fisher)
         descend(segmentation_loss(network(some), their_masks) + config.strength / 2 * held, descent)

@@ -25,6 +25,7 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
+from strategies.common.normalization import Statistics, set_training
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -39,10 +40,15 @@ from strategies.setting import Setting
 
 
 class Config(StrategyConfig):
-    """Settings of LwF: `strength` is lambda_o of the paper (0: fine-tuning), `temperature` its T."""
+    """Settings of LwF.
+
+    strength: lambda_o of the paper; temperature: its T; statistics: whose running statistics batch norm has
+    Strength 0 with the newest site's statistics is fine-tuning.
+    """
 
     strength: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
+    statistics: Statistics = "first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +120,19 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     network, old = build_segmenter(setting), build_segmenter(setting)
     network.load_state_dict(dict(down.segmenter))
     old.load_state_dict(dict(down.old))
-    strength = config.strength if down.learnt.item() else 0.0
+    learnt = bool(down.learnt)
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
-    network.train()
+    set_training(network, keep_statistics=learnt and config.statistics == "first")
     old.eval()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         logits = network(some)
         loss = segmentation_loss(logits, their_masks)
-        if strength:
+        if learnt and config.strength:
             with torch.no_grad():
                 said = old(some)
-            loss = loss + strength * distillation(logits, said, config.temperature)
+            loss = loss + config.strength * distillation(logits, said, config.temperature)
         descend(loss, descent)
     return Upload(segmenter=dict(network.state_dict()))
 

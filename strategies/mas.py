@@ -7,7 +7,7 @@ Aljundi et al., "Memory Aware Synapses: Learning what (not) to forget", ECCV 201
 
 F(x) are the logits of a slice; the squared norm is taken as a mean over pixels, so that strength does not depend on the
 size of an image. Omega adds up over sites, theta* is where the last one left the parameters. Batch norm's running
-statistics are no parameters, and follow the newest site.
+statistics are no parameters: see `strategies/common/normalization.py`.
 
 Omega leaves as a GRADIENT: it is a mean of the sizes of gradients; with one slice it is that gradient, signs apart.
 """
@@ -27,6 +27,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
+from strategies.common.normalization import Statistics, set_training
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -41,9 +42,13 @@ from strategies.setting import Setting
 
 
 class Config(StrategyConfig):
-    """Settings of MAS: `strength` is lambda of the paper (0: fine-tuning)."""
+    """Settings of MAS: `strength` is lambda of the paper, `statistics` whose running statistics batch norm has.
+
+    Strength 0 with the newest site's statistics is fine-tuning.
+    """
 
     strength: float = Field(default=1.0, ge=0)
+    statistics: Statistics = "first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +129,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
-    network.train()
+    learnt = any(bool(value.any()) for value in down.importance.values())
+    set_training(network, keep_statistics=learnt and config.statistics == "first")
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         held = config.strength * quadratic(network, down.anchor, down.importance)
         descend(segmentation_loss(network(some), their_masks) + held, descent)

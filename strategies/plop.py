@@ -29,6 +29,7 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
+from strategies.common.normalization import Statistics, set_training
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -43,10 +44,15 @@ from strategies.setting import Setting
 
 
 class Config(StrategyConfig):
-    """Settings of PLOP: `strength` of the distillation (0: fine-tuning), and the number of `scales` that Phi has."""
+    """Settings of PLOP.
+
+    strength: of the distillation; scales: the number of scales of Phi; statistics: whose running statistics batch
+    norm has. Strength 0 with the newest site's statistics is fine-tuning.
+    """
 
     strength: float = Field(default=1.0, ge=0)
     scales: int = Field(default=3, ge=1, le=5)
+    statistics: Statistics = "first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,20 +151,20 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     network, old = build_segmenter(setting), build_segmenter(setting)
     network.load_state_dict(dict(down.segmenter))
     old.load_state_dict(dict(down.old))
-    strength = config.strength if down.learnt.item() else 0.0
+    learnt = bool(down.learnt)
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
     features, old_features = Features(network), Features(old)
-    network.train()
+    set_training(network, keep_statistics=learnt and config.statistics == "first")
     old.eval()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         found = features(some)
         loss = segmentation_loss(found[-1], their_masks)
-        if strength:
+        if learnt and config.strength:
             with torch.no_grad():
                 before = old_features(some)
-            loss = loss + strength * local_pod(found, before, config.scales)
+            loss = loss + config.strength * local_pod(found, before, config.scales)
         descend(loss, descent)
     return Upload(segmenter=dict(network.state_dict()))
 

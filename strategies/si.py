@@ -27,6 +27,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
+from strategies.common.normalization import Statistics, set_training
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -41,10 +42,15 @@ from strategies.setting import Setting
 
 
 class Config(StrategyConfig):
-    """Settings of SI: `strength` is c of the paper (0: fine-tuning), `damping` its xi."""
+    """Settings of SI.
+
+    strength: c of the paper; damping: its xi; statistics: whose running statistics batch norm has
+    Strength 0 with the newest site's statistics is fine-tuning.
+    """
 
     strength: float = Field(default=1.0, ge=0)
     damping: float = Field(default=1e-3, gt=0)
+    statistics: Statistics = "first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +148,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
     path = PathIntegral(network, vault.get("path") if arrival.round > 1 else None)
-    network.train()
+    learnt = any(bool(value.any()) for value in down.importance.values())
+    set_training(network, keep_statistics=learnt and config.statistics == "first")
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         before = parameters_of(network)
         held = config.strength * quadratic(network, down.anchor, down.importance)

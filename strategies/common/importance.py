@@ -1,7 +1,6 @@
 """How much each parameter matters to what was learnt before, and the penalty that holds it there (EWC, SI, MAS).
 
-All of it concerns parameters alone. A batch norm's running mean and variance are no parameters: they follow the
-newest site, as in fine-tuning.
+All of it concerns parameters alone; for the running statistics of batch norm see `normalization.py`.
 """
 
 from __future__ import annotations

@@ -22,11 +22,12 @@ Small = Callable[[str], dict[str, object]]
 
 # Each method with the settings that make it fine-tuning.
 OFF: dict[str, dict[str, object]] = {
-    "ewc": {"strength": 0},
-    "lwf": {"strength": 0},
-    "mas": {"strength": 0},
-    "plop": {"strength": 0},
-    "si": {"strength": 0},
+    "ewc": {"strength": 0, "statistics": "newest"},
+    "lwf": {"strength": 0, "statistics": "newest"},
+    "mas": {"strength": 0, "statistics": "newest"},
+    "packnet": {"packing": False},
+    "plop": {"strength": 0, "statistics": "newest"},
+    "si": {"strength": 0, "statistics": "newest"},
 }
 
 
