@@ -29,7 +29,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
-from strategies.common.normalization import Statistics, set_training
+from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -52,10 +52,10 @@ class Config(StrategyConfig):
     Strength 0 with the newest site's statistics is fine-tuning.
     """
 
-    strength: float = Field(default=1.0, ge=0)
+    strength: float = Field(default=1000.0, ge=0)
     online: bool = False
     decay: float = Field(default=0.95, ge=0, le=1)
-    statistics: Statistics = "first"
+    statistics: Statistics = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,7 @@ class EwcServer(Server[Broadcast, Upload]):
         self._config = config
         self._segmenter = build_segmenter(setting)
         self._anchor = Anchor(self._segmenter)
+        self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
 
     def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -96,16 +97,18 @@ class EwcServer(Server[Broadcast, Upload]):
     def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
         for site, upload in uploads.items():
             self._segmenter.load_state_dict(dict(upload.segmenter))
+            self._statistics.keep(site, upload.segmenter)
             if self._turns.take(site):
                 consolidate(self._anchor, parameters_of(self._segmenter), upload.fisher, self._config)
 
     def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
+        return self._statistics.segmenter_for(site)
 
     def state_dict(self) -> State:
         return {
             **self._segmenter.state_dict(prefix="segmenter/"),
             **self._anchor.state_dict(),
+            **self._statistics.state_dict(),
             **self._turns.state_dict(),
         }
 
@@ -113,6 +116,7 @@ class EwcServer(Server[Broadcast, Upload]):
         prefix = "segmenter/"
         self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self._anchor.load_state_dict(state)
+        self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)
 
 
@@ -155,8 +159,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
-    learnt = any(bool(value.any()) for value in down.fisher.values())
-    set_training(network, keep_statistics=learnt and config.statistics == "first")
+    network.train()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         held = quadratic(network, down.anchor, down.fisher)
         descend(segmentation_loss(network(some), their_masks) + config.strength / 2 * held, descent)

@@ -7,7 +7,8 @@ Li & Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 1 to 3. The old segme
 and L_distil is their divergence. The paper takes a softmax over classes; here each structure is a yes or no a pixel, so
 it is Hinton's distillation with a sigmoid, as a Kullback-Leibler divergence: it has the gradient of the paper's
 cross-entropy, and is zero where nothing changed. It is multiplied by T^2, so that T does not change its weight.
-Nothing but the segmenter leaves a site.
+Both segmenters read an image with the batch's own norm statistics: with an earlier scanner's, the old one would often
+find nothing in it, and teach that. Nothing but the segmenter leaves a site.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
-from strategies.common.normalization import Statistics, set_training
+from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -48,7 +49,7 @@ class Config(StrategyConfig):
 
     strength: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
-    statistics: Statistics = "first"
+    statistics: Statistics = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,7 @@ class LwfServer(Server[Broadcast, Upload]):
 
     def __init__(self, config: Config, setting: Setting) -> None:
         self._segmenter, self._old = build_segmenter(setting), build_segmenter(setting)
+        self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
 
     def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -88,22 +90,25 @@ class LwfServer(Server[Broadcast, Upload]):
     def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
         for site, upload in uploads.items():
             self._segmenter.load_state_dict(dict(upload.segmenter))
+            self._statistics.keep(site, upload.segmenter)
             if self._turns.take(site):
                 self._old.load_state_dict(dict(upload.segmenter))
 
     def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
+        return self._statistics.segmenter_for(site)
 
     def state_dict(self) -> State:
         return {
             **self._segmenter.state_dict(prefix="segmenter/"),
             **self._old.state_dict(prefix="old/"),
+            **self._statistics.state_dict(),
             **self._turns.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
         for prefix, network in (("segmenter/", self._segmenter), ("old/", self._old)):
             network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)
 
 
@@ -124,8 +129,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
-    set_training(network, keep_statistics=learnt and config.statistics == "first")
-    old.eval()
+    network.train()
+    old.train()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         logits = network(some)
         loss = segmentation_loss(logits, their_masks)

@@ -27,7 +27,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
-from strategies.common.normalization import Statistics, set_training
+from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -48,7 +48,7 @@ class Config(StrategyConfig):
     """
 
     strength: float = Field(default=1.0, ge=0)
-    statistics: Statistics = "first"
+    statistics: Statistics = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,7 @@ class MasServer(Server[Broadcast, Upload]):
     def __init__(self, config: Config, setting: Setting) -> None:
         self._segmenter = build_segmenter(setting)
         self._anchor = Anchor(self._segmenter)
+        self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
 
     def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -88,18 +89,20 @@ class MasServer(Server[Broadcast, Upload]):
     def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
         for site, upload in uploads.items():
             self._segmenter.load_state_dict(dict(upload.segmenter))
+            self._statistics.keep(site, upload.segmenter)
             if self._turns.take(site):
                 self._anchor.weights = parameters_of(self._segmenter)
                 for name, importance in upload.importance.items():
                     self._anchor.importance[name] = self._anchor.importance[name] + importance
 
     def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
+        return self._statistics.segmenter_for(site)
 
     def state_dict(self) -> State:
         return {
             **self._segmenter.state_dict(prefix="segmenter/"),
             **self._anchor.state_dict(),
+            **self._statistics.state_dict(),
             **self._turns.state_dict(),
         }
 
@@ -107,6 +110,7 @@ class MasServer(Server[Broadcast, Upload]):
         prefix = "segmenter/"
         self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self._anchor.load_state_dict(state)
+        self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)
 
 
@@ -129,8 +133,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
-    learnt = any(bool(value.any()) for value in down.importance.values())
-    set_training(network, keep_statistics=learnt and config.statistics == "first")
+    network.train()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         held = config.strength * quadratic(network, down.anchor, down.importance)
         descend(segmentation_loss(network(some), their_masks) + held, descent)

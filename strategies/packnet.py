@@ -5,9 +5,10 @@ the weights that no one owns; then, of those in each layer, it prunes the smalle
 while, and owns them. Later sites read them and leave them as they are. A site that was seen is segmented with the
 weights that it and those before it own, exactly as it left them; an unseen one with all weights owned by then.
 
-Only convolution weights are shared out. As in the paper, biases and norms (running statistics included) belong to the
-first site and stay. A step's training is shared between the two phases; a site that comes back owns new weights, and
-what it owned before stays as it is. A returning site is then segmented as it last left things.
+Only convolution weights are shared out. As in the paper, biases and the parameters of norms are the first site's and
+stay; batch norm's running statistics, which the paper fixes too, are each site's own (see
+`strategies/common/normalization.py`). A step's training is shared between the two phases. A site that comes back owns
+new weights as well, and is segmented as it last left things.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
-from strategies.common.normalization import set_training
+from strategies.common.normalization import SiteStatistics
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -76,6 +77,7 @@ class PacknetServer(Server[Broadcast, Upload]):
         self._owner = {name: torch.zeros(value.shape, dtype=torch.uint8) for name, value in kernels(self._segmenter)}
         self._number = torch.zeros(len(setting.sites), dtype=torch.uint8)
         self._views = {site: build_segmenter(setting) for site in setting.sites}
+        self._statistics = SiteStatistics(self._segmenter, setting, "own" if config.packing else "newest")
 
     def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
         """Sites that arrive in one step learn one after another."""
@@ -87,22 +89,25 @@ class PacknetServer(Server[Broadcast, Upload]):
     def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
         for site, upload in uploads.items():
             self._segmenter.load_state_dict(dict(upload.segmenter))
+            self._statistics.keep(site, upload.segmenter)
             if newest(upload.owner) > newest(self._owner):
                 self._number[self._sites.index(site)] = newest(upload.owner)
             self._owner = dict(upload.owner)
 
     def predictor(self, site: str) -> nn.Module:
         number = int(self._number[self._sites.index(site)]) if site in self._sites else 0
+        segmenter = self._statistics.segmenter_for(site)
         if not number:
-            return self._segmenter
+            return segmenter
         view = self._views[site]
-        view.load_state_dict(masked(self._segmenter.state_dict(), self._owner, number))
+        view.load_state_dict(masked(segmenter.state_dict(), self._owner, number))
         return view
 
     def state_dict(self) -> State:
         return {
             **self._segmenter.state_dict(prefix="segmenter/"),
             **{f"owner/{name}": value for name, value in self._owner.items()},
+            **self._statistics.state_dict(),
             "number": self._number.clone(),
         }
 
@@ -110,6 +115,7 @@ class PacknetServer(Server[Broadcast, Upload]):
         prefix = "segmenter/"
         self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self._owner = {name: state[f"owner/{name}"] for name in self._owner}
+        self._statistics.load_state_dict(state)
         self._number = state["number"].clone()
 
 
@@ -183,7 +189,7 @@ def fit(
     if not iterations:
         return
     descent = descent_of(network, setting, iterations)
-    set_training(network, keep_statistics=not first)
+    network.train()
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     for some, their_masks in minibatches(setting, *data, iterations, seed):
         descend(segmentation_loss(network(some), their_masks), descent)

@@ -10,7 +10,8 @@ of Phi, so that one strength fits layers of any size.
 
 What is adapted: PLOP was made for classes that come one after another, and lets the old model relabel the background.
 Here the structures are the same at every site and labelled in every slice, so there is nothing to relabel: the
-pseudo-labels are left out. Nothing but the segmenter leaves a site.
+pseudo-labels are left out. Both segmenters read an image with the batch's own norm statistics: with an earlier
+scanner's, the old one's features would be those of no image it was made for. Nothing but the segmenter leaves a site.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
-from strategies.common.normalization import Statistics, set_training
+from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -52,7 +53,7 @@ class Config(StrategyConfig):
 
     strength: float = Field(default=1.0, ge=0)
     scales: int = Field(default=3, ge=1, le=5)
-    statistics: Statistics = "first"
+    statistics: Statistics = "own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,7 @@ class PlopServer(Server[Broadcast, Upload]):
 
     def __init__(self, config: Config, setting: Setting) -> None:
         self._segmenter, self._old = build_segmenter(setting), build_segmenter(setting)
+        self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
 
     def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -92,22 +94,25 @@ class PlopServer(Server[Broadcast, Upload]):
     def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
         for site, upload in uploads.items():
             self._segmenter.load_state_dict(dict(upload.segmenter))
+            self._statistics.keep(site, upload.segmenter)
             if self._turns.take(site):
                 self._old.load_state_dict(dict(upload.segmenter))
 
     def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
+        return self._statistics.segmenter_for(site)
 
     def state_dict(self) -> State:
         return {
             **self._segmenter.state_dict(prefix="segmenter/"),
             **self._old.state_dict(prefix="old/"),
+            **self._statistics.state_dict(),
             **self._turns.state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
         for prefix, network in (("segmenter/", self._segmenter), ("old/", self._old)):
             network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)
 
 
@@ -156,8 +161,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     iterations = setting.budget.iterations_a_round(len(images))
     descent = descent_of(network, setting, iterations)
     features, old_features = Features(network), Features(old)
-    set_training(network, keep_statistics=learnt and config.statistics == "first")
-    old.eval()
+    network.train()
+    old.train()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
         found = features(some)
         loss = segmentation_loss(found[-1], their_masks)

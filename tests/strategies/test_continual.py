@@ -22,6 +22,7 @@ Small = Callable[[str], dict[str, object]]
 
 # Each method with the settings that make it fine-tuning.
 OFF: dict[str, dict[str, object]] = {
+    "er": {"buffer": 0},
     "ewc": {"strength": 0, "statistics": "newest"},
     "lwf": {"strength": 0, "statistics": "newest"},
     "mas": {"strength": 0, "statistics": "newest"},
