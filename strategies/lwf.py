@@ -1,6 +1,6 @@
 """Learning without forgetting: on the newest site's images the segmenter must go on saying what it said before.
 
-Li & Hoiem, "Learning without Forgetting", ECCV 2016, eqs. 1 to 3. The old segmenter labels the current images softly,
+Li & Hoiem, "Learning without Forgetting", ECCV 2016. The old segmenter labels the current images softly,
 
     L(theta) = L_new(theta) + strength * L_distil(f_theta(x) / T, f_old(x) / T)
 

@@ -1,6 +1,6 @@
 """Memory aware synapses: each parameter is held by how strongly the segmenter's output depends on it, labels apart.
 
-Aljundi et al., "Memory Aware Synapses: Learning what (not) to forget", ECCV 2018, eqs. 2 to 4:
+Aljundi et al., "Memory Aware Synapses: Learning what (not) to forget", ECCV 2018:
 
     Omega_i = 1/N sum_n | d ||F(x_n; theta)||^2 / d theta_i |
     L(theta) = L_new(theta) + strength * sum_i Omega_i (theta_i - theta*_i)^2

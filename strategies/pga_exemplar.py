@@ -141,9 +141,9 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 def past_of(down: Broadcast) -> list[Domain]:
     """Return the exemplars that came down, a domain for each site that left some (the learning one's own too)."""
-    counts = down.counts.tolist()
-    images, masks = (rows[: sum(counts)].split(counts) for rows in (down.images, down.masks))
-    return [Domain(some, theirs.float()) for some, theirs in zip(images, masks, strict=True) if len(some)]
+    ends = down.counts.cumsum(0).tolist()
+    parts = [slice(end - count, end) for end, count in zip(ends, down.counts.tolist(), strict=True) if count]
+    return [Domain(down.images[part], down.masks[part].float()) for part in parts]
 
 
 def rows_of(config: Config, setting: Setting) -> int:

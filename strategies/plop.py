@@ -1,6 +1,6 @@
 """PLOP's pooled distillation: the segmenter's inner features, pooled at several scales, must stay as they were.
 
-Douillard et al., "PLOP: Learning without Forgetting for Continual Semantic Segmentation", CVPR 2021, eqs. 2 to 5:
+Douillard et al., "PLOP: Learning without Forgetting for Continual Semantic Segmentation", CVPR 2021:
 
     L(theta) = L_new(theta) + strength * mean over layers l of || Phi(f_l,theta(x)) - Phi(f_l,old(x)) ||^2
 

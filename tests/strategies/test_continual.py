@@ -26,6 +26,7 @@ OFF: dict[str, dict[str, object]] = {
     "derpp": {"buffer": 0},
     "er": {"buffer": 0},
     "ewc": {"strength": 0, "statistics": "newest"},
+    "gpm": {"threshold": 0, "statistics": "newest"},
     "lwf": {"strength": 0, "statistics": "newest"},
     "mas": {"strength": 0, "statistics": "newest"},
     "packnet": {"packing": False},
