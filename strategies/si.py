@@ -48,7 +48,7 @@ class Config(StrategyConfig):
     Strength 0 with the newest site's statistics is fine-tuning.
     """
 
-    strength: float = Field(default=1.0, ge=0)
+    strength: float = Field(default=30.0, ge=0)
     damping: float = Field(default=1e-3, gt=0)
     statistics: Statistics = "own"
 
