@@ -49,7 +49,7 @@ class Config(StrategyConfig):
 
     strength: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
-    statistics: Statistics = "own"
+    statistics: Statistics = "newest"
 
 
 @dataclass(frozen=True, kw_only=True)
