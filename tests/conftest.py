@@ -28,6 +28,8 @@ TINY = {
 SMALL = {
     "diffusion": {"start": "random", "widths": [8, 16], "steps": 2, "first_steps": 2, "batch": 2, "sampling_steps": 2},
     "replays": 4,
+    "buffer": 4,
+    "exemplars": 2,
 }
 
 
