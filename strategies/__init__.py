@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ Up = TypeVar("Up", bound=Payload)
 State = dict[str, Tensor]
 
 SEAM = ("common", "setting")
+
+Family = Literal["bound", "continual", "generalization", "federated", "replay", "smdr"]
 
 
 class StrategyConfig(BaseModel):
@@ -91,7 +93,7 @@ class Strategy(Generic[C, Down, Up]):
     `learn` runs in the site's process; it is a plain function, since any process may serve any site: what a site
     keeps between turns is in its vault. The blanks are built without data, so that names, dtypes and shapes on
     the wire can't depend on a patient; `blank_upload` is also told whether this is the first turn of the run, since
-    the first site may have more to release than those after it.
+    the first site may have more to release than those after it. `family` says what kind of method it is.
     """
 
     config: type[C]
@@ -99,6 +101,7 @@ class Strategy(Generic[C, Down, Up]):
     learn: Callable[[C, Setting, Down, Arrival, Vault], Up]
     blank_broadcast: Callable[[C, Setting], Down]
     blank_upload: Callable[[C, Setting, bool], Up]
+    family: Family = "continual"
 
 
 # Every file beside this one is a strategy but the seam's own.

@@ -140,6 +140,7 @@ def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
 
 
 STRATEGY = Strategy(
+    family="smdr",
     config=Config,
     server=SmdrOnsiteServer,
     learn=learn,
