@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sites.errors import ConfigError
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Payload
+from sites.wire import Payload, Weights
 from strategies.setting import Setting
 
 C = TypeVar("C", bound="StrategyConfig")
@@ -86,6 +86,11 @@ class Server(ABC, Generic[Down, Up]):
         """Take back what `state_dict` returned."""
 
 
+def as_sent(config: StrategyConfig, setting: Setting, weights: Weights, images: Tensor, vault: Vault) -> Weights:
+    """Return the segmenter as the server sent it."""
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy(Generic[C, Down, Up]):
     """What a strategy's file holds as STRATEGY.
@@ -94,6 +99,9 @@ class Strategy(Generic[C, Down, Up]):
     keeps between turns is in its vault. The blanks are built without data, so that names, dtypes and shapes on
     the wire can't depend on a patient; `blank_upload` is also told whether this is the first turn of the run, since
     the first site may have more to release than those after it. `family` says what kind of method it is.
+
+    `at_home` is called at a site before it is scored: it may put what the site kept in its vault into the segmenter
+    that came down, or fit that to the site's held-out images (float32 [N, C, H, W], without labels).
     """
 
     config: type[C]
@@ -102,6 +110,7 @@ class Strategy(Generic[C, Down, Up]):
     blank_broadcast: Callable[[C, Setting], Down]
     blank_upload: Callable[[C, Setting, bool], Up]
     family: Family = "continual"
+    at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
 
 
 # Every file beside this one is a strategy but the seam's own.
