@@ -1,9 +1,9 @@
 """FedAdam: the server takes an Adam step along the average of what the sites changed.
 
-Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2. With D the mean change over the sites,
-m <- b1 m + (1 - b1) D,  v <- b2 v + (1 - b2) D^2,  w <- w + eta m / (sqrt(v) + tau), from v = tau^2. Buffers of norms are
-averaged. A step is about eta for every parameter, whatever the sites changed: it needs many rounds. With
-`adaptive: false` this is federated averaging.
+Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 2. With D the mean change over the sites, m <- b1
+m + (1 - b1) D,  v <- b2 v + (1 - b2) D^2,  w <- w + eta m / (sqrt(v) + tau), from v = tau^2. Buffers of norms are
+averaged. A step is about eta for every parameter, whatever the sites changed: it needs many rounds. With `adaptive:
+false` this is federated averaging.
 """
 
 from __future__ import annotations

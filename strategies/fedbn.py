@@ -3,8 +3,8 @@
 Li et al., "FedBN: Federated Learning on Non-IID Features via Local Batch Normalization", ICLR 2021, algorithm 1. A site
 is scored with its own norms. An unseen site, which has none, takes a batch norm's mean and variance from its own images
 (no label is used) and its scale and shift as they were before any training: the paper averages the sites' scales and
-shifts for it, which would let norms leave. Instance norms without scale and shift, as MONAI's are, have nothing to keep,
-and then this is federated averaging.
+shifts for it, which would let norms leave. Instance norms without scale and shift, as MONAI's are, have nothing to
+keep, and then this is federated averaging.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Shoham et al., "Overcoming Forgetting in Federated Learning on Non-IID Data", NeurIPS workshop 2019, eq. 3: site i
 minimises L_i(w) + strength sum_{j != i} (w - w_j)^T diag(F_j) (w - w_j), with w_j and F_j those of the round before. A
-site releases w_j and F_j; the others get the sums of F_j and F_j w_j alone, which the penalty needs no more than. A site
-that has left stays in the sums: here that guards against forgetting as well as drift. The Fisher diagonal is a mean
-of squared gradients, so it leaves as a GRADIENT. With `strength: 0` this is federated averaging.
+site releases w_j and F_j; the others get the sums of F_j and F_j w_j alone, which the penalty needs no more than. A
+site that has left stays in the sums: here that guards against forgetting as well as drift. The Fisher diagonal is a
+mean of squared gradients, so it leaves as a GRADIENT. With `strength: 0` this is federated averaging.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """FedDG: sites share amplitude spectra, and each trains to segment its images in the others' appearance.
 
 Liu et al., "FedDG: Federated Domain Generalization on Medical Image Segmentation via Episodic Learning in Continuous
-Frequency Space", CVPR 2021. An image's low frequencies take the amplitude (1 - l) A + l A', l ~ U(0, 1), with A' of another
-site, and keep their phase (eq. 2). Episodic learning: a step on the site's own images must help on those so changed,
-L(w; x) + L(w - inner grad L(w; x); x'). Sites are averaged as in federated averaging. Of the paper, the contrastive loss
-at boundaries is left out.
+Frequency Space", CVPR 2021. An image's low frequencies take the amplitude (1 - l) A + l A', l ~ U(0, 1), with A' of
+another site, and keep their phase (eq. 2). Episodic learning: a step on the site's own images must help on those so
+changed, L(w; x) + L(w - inner grad L(w; x); x'). Sites are averaged as in federated averaging. Of the paper, the
+contrastive loss at boundaries is left out.
 
-The amplitudes leave as a STATISTIC: a few per site, of single slices, and of each the low frequencies alone, since no more
-is ever exchanged. They are no mean over patients: a site that minds must refuse the kind. Those of a site that has left
-go on coming down to the others. With `exchange: false` this is federated averaging, and no amplitude leaves.
+The amplitudes leave as a STATISTIC: a few per site, of single slices, and of each the low frequencies alone, since no
+more is ever exchanged. They are no mean over patients: a site that minds must refuse the kind. Those of a site that has
+left go on coming down to the others. With `exchange: false` this is federated averaging, and no amplitude leaves.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ class FedDGServer(Server[Broadcast, Upload]):
         shares = [float(upload.cases) for upload in uploads.values()]
         self._segmenter.load_state_dict(weighted_average([upload.segmenter for upload in uploads.values()], shares))
         for site, upload in uploads.items():
-            self._amplitudes |= {site: value for value in upload.amplitudes.values()}
-            self._shared[self._sites.index(site)] = len(upload.amplitudes)
+            if upload.amplitudes:
+                self._amplitudes[site] = upload.amplitudes["low"]
+                self._shared[self._sites.index(site)] = 1
 
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter
@@ -118,8 +119,8 @@ class FedDGServer(Server[Broadcast, Upload]):
 
 
 def low_amplitudes(images: Tensor, height: int, width: int) -> Tensor:
-    """Return the amplitudes [N, C, height, width] of the lowest frequencies of images [N, C, H, W], zero in the middle."""
-    spectrum = torch.fft.fftshift(torch.fft.fft2(images).abs(), dim=(-2, -1))
+    """Return the amplitudes [N, C, height, width] of the lowest frequencies of images [N, C, H, W]; zero is central."""
+    spectrum: Tensor = torch.fft.fftshift(torch.fft.fft2(images).abs(), dim=(-2, -1))
     return spectrum[..., *window(images, height, width)]
 
 
@@ -135,17 +136,16 @@ def exchanged(images: Tensor, amplitudes: Tensor, shares: Tensor) -> Tensor:
     amplitude, phase = spectrum.abs(), spectrum.angle()
     place = window(images, *amplitudes.shape[-2:])
     amplitude[..., *place] = torch.lerp(amplitude[..., *place], amplitudes, shares.view(-1, 1, 1, 1))
-    return torch.fft.ifft2(torch.fft.ifftshift(torch.polar(amplitude, phase), dim=(-2, -1))).real
+    found: Tensor = torch.fft.ifft2(torch.fft.ifftshift(torch.polar(amplitude, phase), dim=(-2, -1))).real
+    return found
 
 
 def episode(network: nn.Module, images: Tensor, changed: Tensor, masks: Tensor, config: Config) -> Tensor:
     """Return L(w; x) + L(w - inner grad L(w; x); x'), or without episodes the sum of both losses at w."""
     loss = segmentation_loss(network(images), masks)
-    parameters = dict(network.named_parameters())
+    parameters: dict[str, Tensor] = dict(network.named_parameters())
     if config.episodic:
-        gradients = torch.autograd.grad(
-            loss, list(parameters.values()), create_graph=config.exact, retain_graph=True
-        )
+        gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=config.exact, retain_graph=True)
         steps = zip(parameters.items(), gradients, strict=True)
         parameters = {name: value - config.inner * step for (name, value), step in steps}
     return loss + segmentation_loss(functional_call(network, parameters, (changed,)), masks)

@@ -4,9 +4,9 @@ Yoon et al., "Federated Continual Learning with Weighted Inter-client Transfer",
 
     theta_s = B * m_s + A_s + sum_{j != s} alpha_sj A_j,   trained on L(theta_s) + sparsity (|m_s|_1 + |A_s|_1)
 
-m_s is a mask for each row of a weight, A_s sparse, alpha_s an attention for each tensor. Simplified: a site has one task,
-its own, so the paper's term that corrects the A of a site's own earlier tasks falls away; B is released whole, not
-masked; the A of all sites come down, not a sample of them, and dense, since the wire has no sparse tensors. Only
+m_s is a mask for each row of a weight, A_s sparse, alpha_s an attention for each tensor. Simplified: a site has one
+task, its own, so the paper's term that corrects the A of a site's own earlier tasks falls away; B is released whole,
+not masked; the A of all sites come down, not a sample of them, and dense, since the wire has no sparse tensors. Only
 weights of two and more dimensions are split up so; biases, norms and slopes are common. A site's mask and attention
 stay in its vault, with which it is scored; an unseen site is scored with B alone. With `personal: false` this is
 federated averaging.
@@ -122,7 +122,8 @@ class Decomposed(nn.Module):
 
     def added(self, row: int) -> Tensor:
         """Return A + sum_j alpha_j A_j of one weight."""
-        return self.own[row] + torch.tensordot(self.attention[row], self.others[self.names[row]], 1)
+        attended: Tensor = torch.tensordot(self.attention[row], self.others[self.names[row]], 1)
+        return self.own[row] + attended
 
     def sparsity(self) -> Tensor:
         """Return |m|_1 + |A|_1."""
@@ -159,7 +160,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         descend(loss + config.sparsity * model.sparsity() if config.personal else loss, descent)
     with torch.no_grad():
         for own in model.own:
-            own *= own.abs() > config.sparsity
+            own.mul_(own.abs() > config.sparsity)
         vault.keep("private", model.private())
         vault.keep("mask", {name: model.mask[row] for row, name in enumerate(model.names)})
         vault.keep("added", {name: model.added(row) for row, name in enumerate(model.names)})

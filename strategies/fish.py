@@ -1,9 +1,10 @@
 """Fish: walk through the domains one by one, then go part of the way, which makes their gradients agree.
 
-Shi et al., "Gradient Matching for Domain Generalization", ICLR 2022, algorithm 2: from w, w' takes a step on each domain
-after another, then w <- w + meta (w' - w). To second order in the inner step this raises the inner product of the
-domains' gradients. The inner steps are AdamW's, as every strategy's; the domains change places from one walk to the next.
-Where domains come from: `strategies/common/domains.py`. With `meta: 1` this is plain training on one domain at a time.
+Shi et al., "Gradient Matching for Domain Generalization", ICLR 2022, algorithm 2: from w, w' takes a step on each
+domain after another, then w <- w + meta (w' - w). To second order in the inner step this raises the inner product of
+the domains' gradients. The inner steps are AdamW's, as every strategy's; the domains change places from one walk to the
+next. Where domains come from: `strategies/common/domains.py`. With `meta: 1` this is plain training on one domain at a
+time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Group DRO: train for the worst domain, by weights that grow where the risk is high.
 
 Sagawa et al., "Distributionally Robust Neural Networks for Group Shifts", ICLR 2020, algorithm 1: after each iteration
-q_e <- q_e exp(rate R_e) / Z, and the loss is sum_e q_e R_e. Where domains come from: `strategies/common/domains.py`. With
-`rate: 0` this is plain training on all domains.
+q_e <- q_e exp(rate R_e) / Z, and the loss is sum_e q_e R_e. Where domains come from: `strategies/common/domains.py`.
+With `rate: 0` this is plain training on all domains.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """IRM: one last layer should be optimal for every domain at once.
 
-Arjovsky et al., "Invariant Risk Minimization", arXiv 1907.02893, IRMv1: mean_e [R_e + weight |grad_{s | s = 1} R_e(s f)|^2],
-the logits f of domain e scaled by a dummy s. The penalty begins after a first share of the iterations, as in the
-paper's code; its square is taken on one batch, not on two halves of it. Where domains come from:
+Arjovsky et al., "Invariant Risk Minimization", arXiv 1907.02893, IRMv1: mean_e [R_e + weight |grad_{s | s = 1} R_e(s
+f)|^2], the logits f of domain e scaled by a dummy s. The penalty begins after a first share of the iterations, as in
+the paper's code; its square is taken on one batch, not on two halves of it. Where domains come from:
 `strategies/common/domains.py`. With `weight: 0` this is plain training on all domains.
 """
 

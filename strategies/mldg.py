@@ -1,8 +1,8 @@
 """MLDG: a step on some domains must also be a step forward on the one that was left out of it.
 
-Li et al., "Learning to Generalize: Meta-Learning for Domain Generalization", AAAI 2018, algorithm 1: with F the loss on the
-meta-train domains and G that on the meta-test one, minimise F(w) + weight G(w - inner grad F(w)). Every domain is the
-meta-test one in turn. Where domains come from: `strategies/common/domains.py`. With `weight: 0` nothing is left but
+Li et al., "Learning to Generalize: Meta-Learning for Domain Generalization", AAAI 2018, algorithm 1: with F the loss on
+the meta-train domains and G that on the meta-test one, minimise F(w) + weight G(w - inner grad F(w)). Every domain is
+the meta-test one in turn. Where domains come from: `strategies/common/domains.py`. With `weight: 0` nothing is left but
 training on the domains that are not left out.
 """
 

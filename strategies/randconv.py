@@ -1,9 +1,9 @@
 """RandConv: show the network its slices through random convolutions, which keep shapes and change textures.
 
 Xu et al., "Robust and Generalizable Visual Representation Learning via Random Convolutions", ICLR 2021, the mixing
-variant: x <- a x + (1 - a) conv(x), a ~ U(0, 1), with a fresh kernel for each batch, of a random size, its entries drawn
-from N(0, 1 / (k^2 channels)); a share of the batches stays as it is. Their consistency loss, which would need three
-passes a step, is left out. It needs one site alone. The segmenter goes from site to site; with `share: 0` this is
+variant: x <- a x + (1 - a) conv(x), a ~ U(0, 1), with a fresh kernel for each batch, of a random size, its entries
+drawn from N(0, 1 / (k^2 channels)); a share of the batches stays as it is. Their consistency loss, which would need
+three passes a step, is left out. It needs one site alone. The segmenter goes from site to site; with `share: 0` this is
 fine-tuning.
 """
 

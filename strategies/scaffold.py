@@ -1,11 +1,11 @@
 """SCAFFOLD: federated averaging whose sites correct their gradients by control variates.
 
 Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020, algorithm 1: a site
-steps along g_i(y) - c_i + c, and renews c_i by option I, its mean gradient at the broadcast segmenter x; c is the mean of
-all c_i. What is adapted to arrival schedules: variates are those of one step, since who is online changes with it, so
-that the first round of a step is uncorrected (give the budget several rounds); sites weigh by cases in both means; the
-corrected gradient goes to AdamW, as every strategy's does. A site's c_i is in its vault. With `correct: false` this is
-federated averaging.
+steps along g_i(y) - c_i + c, and renews c_i by option I, its mean gradient at the broadcast segmenter x; c is the mean
+of all c_i. What is adapted to arrival schedules: variates are those of one step, since who is online changes with it,
+so that the first round of a step is uncorrected (give the budget several rounds); sites weigh by cases in both means;
+the corrected gradient goes to AdamW, as every strategy's does. A site's c_i is in its vault. With `correct: false` this
+is federated averaging.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def mean_gradient(network: nn.Module, loss_of: Loss, parts: Iterable[tuple[Tenso
     total, rows = {name: torch.zeros_like(value) for name, value in parameters.items()}, 0
     for images, masks in parts:
         gradients = torch.autograd.grad(loss_of(network(images), masks), list(parameters.values()))
-        for sum_, gradient in zip(total.values(), gradients, strict=True):
-            sum_ += len(images) * gradient
+        for part, gradient in zip(total.values(), gradients, strict=True):
+            part.add_(len(images) * gradient)
         rows += len(images)
     return {name: value / rows for name, value in total.items()}
 
@@ -138,7 +138,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     still.load_state_dict(dict(down.segmenter))
     images, masks = slices_of(arrival.cases)
     batch = setting.budget.batch
-    parts = zip(images.split(batch), masks.float().split(batch), strict=True)
+    parts = zip(torch.split(images, batch), torch.split(masks.float(), batch), strict=True)
     own = mean_gradient(still, segmentation_loss, parts)
     before = vault.get(f"control-{arrival.step}")
     known = config.correct and before is not None

@@ -1,11 +1,12 @@
 """SWAD: average all the weights that training passes through in the valley of the validation loss.
 
-Cha et al., "SWAD: Domain Generalization by Seeking Flat Minima", NeurIPS 2021, algorithm 1. With E_i the validation loss
-at check i, the valley begins at the first check that none of the `optimum` checks from it on falls below, and ends
-before `overfit` checks in a row all lie above `tolerance` times the mean loss of its beginning. It needs one site alone:
-every fifth of its cases validates and is not trained on (a site with one case validates on that). Norms are measured
-afresh on the training slices afterwards. The learning rate falls as every strategy's does, where the paper keeps it
-constant. The segmenter goes from site to site; with `average: false` this is fine-tuning on the cases that train.
+Cha et al., "SWAD: Domain Generalization by Seeking Flat Minima", NeurIPS 2021, algorithm 1. With E_i the validation
+loss at check i, the valley begins at the first check that none of the `optimum` checks from it on falls below, and ends
+before `overfit` checks in a row all lie above `tolerance` times the mean loss of its beginning. It needs one site
+alone: every fifth of its cases validates and is not trained on (a site with one case validates on that). Norms are
+measured afresh on the training slices afterwards. The learning rate falls as every strategy's does, where the paper
+keeps it constant. The segmenter goes from site to site; with `average: false` this is fine-tuning on the cases that
+train.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def measure_norms(network: nn.Module, weights: Weights, images: Tensor, batch: i
         norm.reset_running_stats()
         norm.momentum = None
     network.train()
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         network(part)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum

@@ -160,7 +160,7 @@ class DomainServer(Server[Broadcast, Upload]):
         self._turns, self._arrivals = int(state["turns"]), state["arrivals"].tolist()
 
 
-def learn(train: Train[C], config: C, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:
+def learn(config: C, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault, *, train: Train[C]) -> Upload:
     """Train the segmenter on the site's images as shown by several scanners; or send everything."""
     images, masks = slices_of(arrival.cases)
     if config.domains == "pooled":
@@ -206,7 +206,7 @@ def multi_domain(config: type[C], train: Train[C]) -> Strategy[C, Broadcast, Upl
         family="generalization",
         config=config,
         server=partial(DomainServer, train),
-        learn=partial(learn, train),
+        learn=partial(learn, train=train),
         blank_broadcast=blank_broadcast,
         blank_upload=blank_upload,
     )

@@ -25,7 +25,7 @@ def fisher_diagonal(network: nn.Module, images: Tensor, seed: int) -> dict[str, 
         surprise = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         gradients = torch.autograd.grad(surprise, list(network.parameters()))
         for total, gradient in zip(fisher.values(), gradients, strict=True):
-            total += gradient.square() / (labels[0, 0].numel() * len(images))
+            total.add_(gradient.square() / (labels[0, 0].numel() * len(images)))
     return fisher
 
 

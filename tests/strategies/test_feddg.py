@@ -62,7 +62,7 @@ def test_the_episode_is_its_definition(plain: Setting, disc: Disc) -> None:
     moved = build_segmenter(plain).eval()
     with torch.no_grad():
         for value, gradient in zip(moved.parameters(), gradients, strict=True):
-            value -= 0.1 * gradient
+            value.sub_(0.1 * gradient)
     torch.testing.assert_close(found, loss + segmentation_loss(moved(changed), masks))
 
 
