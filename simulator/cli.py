@@ -36,6 +36,14 @@ class Format(StrEnum):
     JSON = "json"
 
 
+class ListFormat(StrEnum):
+    """How a list is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="Print text for people or JSON for machines.")]
 
 
@@ -83,6 +91,21 @@ def report(
 
     path = write_report(Store(folder))
     typer.echo(json.dumps({"report": str(path)}) if output is Format.JSON else f"report: {path}")
+
+
+@app.command()
+def strategies(
+    output: Annotated[ListFormat, typer.Option("--format", help="Text, JSON, or the table of docs/strategies.md.")] = (
+        ListFormat.TEXT
+    ),
+) -> None:
+    """List the strategies: family, what each releases and keeps at a site, and whether the default policy admits it."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.listing import show
+
+    show(output.value)
 
 
 @app.command()

@@ -86,6 +86,11 @@ class Server(ABC, Generic[Down, Up]):
         """Take back what `state_dict` returned."""
 
 
+def nothing_kept(config: StrategyConfig, setting: Setting) -> Mapping[str, Weights]:
+    """Return an empty vault."""
+    return {}
+
+
 def as_sent(config: StrategyConfig, setting: Setting, weights: Weights, images: Tensor, vault: Vault) -> Weights:
     """Return the segmenter as the server sent it."""
     return weights
@@ -101,7 +106,8 @@ class Strategy(Generic[C, Down, Up]):
     the first site may have more to release than those after it. `family` says what kind of method it is.
 
     `at_home` is called at a site before it is scored: it may put what the site kept in its vault into the segmenter
-    that came down, or fit that to the site's held-out images (float32 [N, C, H, W], without labels).
+    that came down, or fit that to the site's held-out images (float32 [N, C, H, W], without labels). `blank_vault` is
+    what a site keeps between turns, by group, without values: for those who ask before they take part.
     """
 
     config: type[C]
@@ -111,6 +117,7 @@ class Strategy(Generic[C, Down, Up]):
     blank_upload: Callable[[C, Setting, bool], Up]
     family: Family = "continual"
     at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
+    blank_vault: Callable[[C, Setting], Mapping[str, Weights]] = nothing_kept
 
 
 # Every file beside this one is a strategy but the seam's own.

@@ -101,7 +101,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     home = home_names(config, setting)
     before = {**build_segmenter(setting).state_dict(), **down.segmenter, **(vault.get("norms") or {})}
     after = train_on_arrival(before, setting, arrival)
-    vault.keep("norms", {name: after[name] for name in sorted(home)})
+    if home:
+        vault.keep("norms", {name: after[name] for name in home})
     return Upload(segmenter=without(after, home), cases=torch.tensor([len(arrival.cases)]))
 
 
@@ -128,6 +129,12 @@ def measured(setting: Setting, weights: Weights, images: Tensor) -> dict[str, Te
     return dict(network.state_dict())
 
 
+def blank_vault(config: Config, setting: Setting) -> dict[str, Weights]:
+    """Return what stays at a site, without values."""
+    blank, home = blank_segmenter(setting), home_names(config, setting)
+    return {"norms": {name: value for name, value in blank.items() if name in home}} if home else {}
+
+
 STRATEGY = Strategy(
     family="federated",
     config=Config,
@@ -141,4 +148,5 @@ STRATEGY = Strategy(
         cases=torch.zeros(1, dtype=torch.int64, device="meta"),
     ),
     at_home=at_home,
+    blank_vault=blank_vault,
 )

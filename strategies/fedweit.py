@@ -122,8 +122,8 @@ class Decomposed(nn.Module):
 
     def added(self, row: int) -> Tensor:
         """Return A + sum_j alpha_j A_j of one weight."""
-        attended: Tensor = torch.tensordot(self.attention[row], self.others[self.names[row]], 1)
-        return self.own[row] + attended
+        added: Tensor = self.own[row] + torch.tensordot(self.attention[row], self.others[self.names[row]], 1)
+        return added
 
     def sparsity(self) -> Tensor:
         """Return |m|_1 + |A|_1."""
@@ -184,6 +184,17 @@ def blank_adaptive(setting: Setting) -> dict[str, Tensor]:
     return split_weights(blank_segmenter(setting))
 
 
+def blank_vault(config: Config, setting: Setting) -> dict[str, Weights]:
+    """Return what stays at a site, without values; `private` is all that training goes on from."""
+    with torch.device("meta"):
+        network = build_segmenter(setting)
+        names = split_weights(blank_segmenter(setting))
+        others = {name: torch.zeros(max(1, len(setting.sites) - 1), *value.shape) for name, value in names.items()}
+        model = Decomposed(network, others)
+        mask = {name: model.mask[row].detach() for row, name in enumerate(model.names)}
+    return {"private": model.private(), "mask": mask, "added": names}
+
+
 STRATEGY = Strategy(
     family="federated",
     config=Config,
@@ -199,4 +210,5 @@ STRATEGY = Strategy(
         cases=torch.zeros(1, dtype=torch.int64, device="meta"),
     ),
     at_home=at_home,
+    blank_vault=blank_vault,
 )

@@ -140,15 +140,12 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     batch = setting.budget.batch
     parts = zip(torch.split(images, batch), torch.split(masks.float(), batch), strict=True)
     own = mean_gradient(still, segmentation_loss, parts)
-    before = vault.get(f"control-{arrival.step}")
-    known = config.correct and before is not None
-    correction = {
-        name: down.control[name] - before[name] if known and before else torch.zeros_like(value)
-        for name, value in own.items()
-    }
-    for key in vault.keys():  # noqa: SIM118
-        vault.drop(key)
-    vault.keep(f"control-{arrival.step}", own)
+    correction = {name: torch.zeros_like(value) for name, value in own.items()}
+    before, made = vault.get("control"), vault.get("step")
+    if config.correct and before and made and int(made["step"]) == arrival.step:
+        correction = {name: down.control[name] - value for name, value in before.items()}
+    vault.keep("control", own)
+    vault.keep("step", {"step": torch.tensor(arrival.step)})
     iterations = setting.budget.iterations_a_round(len(images))
     network.train()
     train_corrected(
@@ -180,4 +177,8 @@ STRATEGY = Strategy(
         control=blank_control(setting),
         cases=torch.zeros(1, dtype=torch.int64, device="meta"),
     ),
+    blank_vault=lambda config, setting: {
+        "control": blank_control(setting),
+        "step": {"step": torch.zeros((), dtype=torch.int64, device="meta")},
+    },
 )
