@@ -43,6 +43,14 @@ class Track(StrEnum):
     MLFLOW = "mlflow"
 
 
+class ListFormat(StrEnum):
+    """How a list is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="Print text for people or JSON for machines.")]
 
 
@@ -125,14 +133,19 @@ def bench(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a bench folder.")],
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Write a run's report, one self-contained HTML page, into its folder."""
-    from simulator.running import write_report
-    from simulator.store import Store
+    """Write the report of a run or of a bench, one self-contained HTML page, into its folder."""
+    if (folder / "plan.json").exists():
+        from simulator.bench.running import write_report as of_bench
 
-    path = write_report(Store(folder))
+        path = of_bench(folder)
+    else:
+        from simulator.running import write_report as of_run
+        from simulator.store import Store
+
+        path = of_run(Store(folder))
     typer.echo(json.dumps({"report": str(path)}) if output is Format.JSON else f"report: {path}")
 
 
@@ -149,6 +162,21 @@ def replay(
         from simulator import replaying
 
     replaying.replay(folder, count, as_json=output is Format.JSON)
+
+
+@app.command()
+def strategies(
+    output: Annotated[ListFormat, typer.Option("--format", help="Text, JSON, or the table of docs/strategies.md.")] = (
+        ListFormat.TEXT
+    ),
+) -> None:
+    """List the strategies: family, what each releases and keeps at a site, and whether the default policy admits it."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.listing import show
+
+    show(output.value)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from sites.seeds import seed_of, seeded
 from sites.stream import Arrival, SiteStream
 from sites.vault import Vault, locked
 from sites.wire import Payload, unpack
-from strategies.common.segmenter import build_segmenter
+from strategies.common.segmenter import build_segmenter, slices_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
         up = (
             _learn(request, home, schedule, down, vault)
             if request.purpose is Purpose.LEARN
-            else _score(home, schedule, down)
+            else _score(home, schedule, down, vault)
         )
         body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose)
         if request.purpose is Purpose.LEARN:
@@ -113,12 +113,15 @@ def _learn(request: Request, home: Home, schedule: Schedule, down: Payload, vaul
     return up
 
 
-def _score(home: Home, schedule: Schedule, down: Payload) -> Payload:
+def _score(home: Home, schedule: Schedule, down: Payload, vault: Vault) -> Payload:
     network = build_segmenter(schedule.setting)
-    network.load_state_dict(dict(down.segmenter))  # type: ignore[attr-defined]
     most = schedule.config.cases.held_out
+    cases = schedule.source.held_out(home.site, most)
     with seeded(schedule.config.seed):
-        return score_cases(network, schedule.source.held_out(home.site, most), schedule.setting.shape, most)
+        images, sent = slices_of(cases)[0], down.segmenter  # type: ignore[attr-defined]
+        weights = schedule.strategy.at_home(schedule.strategy_config, schedule.setting, sent, images, vault)
+        network.load_state_dict(dict(weights))
+        return score_cases(network, cases, schedule.setting.shape, most)
 
 
 @lru_cache(maxsize=4)

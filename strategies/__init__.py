@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sites.errors import ConfigError
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Payload
+from sites.wire import Payload, Weights
 from strategies.setting import Setting
 
 C = TypeVar("C", bound="StrategyConfig")
@@ -28,6 +28,8 @@ Up = TypeVar("Up", bound=Payload)
 State = dict[str, Tensor]
 
 SEAM = ("common", "setting")
+
+Family = Literal["bound", "continual", "generalization", "federated", "replay", "smdr"]
 
 
 class StrategyConfig(BaseModel):
@@ -92,6 +94,16 @@ class Server(ABC, Generic[Down, Up]):
         """Take back what `state_dict` returned."""
 
 
+def nothing_kept(config: StrategyConfig, setting: Setting) -> Mapping[str, Weights]:
+    """Return an empty vault."""
+    return {}
+
+
+def as_sent(config: StrategyConfig, setting: Setting, weights: Weights, images: Tensor, vault: Vault) -> Weights:
+    """Return the segmenter as the server sent it."""
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy(Generic[C, Down, Up]):
     """What a strategy's file holds as STRATEGY.
@@ -99,7 +111,11 @@ class Strategy(Generic[C, Down, Up]):
     `learn` runs in the site's process; it is a plain function, since any process may serve any site: what a site
     keeps between turns is in its vault. The blanks are built without data, so that names, dtypes and shapes on
     the wire can't depend on a patient; `blank_upload` is also told whether this is the first turn of the run, since
-    the first site may have more to release than those after it.
+    the first site may have more to release than those after it. `family` says what kind of method it is.
+
+    `at_home` is called at a site before it is scored: it may put what the site kept in its vault into the segmenter
+    that came down, or fit that to the site's held-out images (float32 [N, C, H, W], without labels). `blank_vault` is
+    what a site keeps between turns, by group, without values: for those who ask before they take part.
     """
 
     config: type[C]
@@ -107,6 +123,9 @@ class Strategy(Generic[C, Down, Up]):
     learn: Callable[[C, Setting, Down, Arrival, Vault], Up]
     blank_broadcast: Callable[[C, Setting], Down]
     blank_upload: Callable[[C, Setting, bool], Up]
+    family: Family = "continual"
+    at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
+    blank_vault: Callable[[C, Setting], Mapping[str, Weights]] = nothing_kept
 
 
 # Every file beside this one is a strategy but the seam's own.

@@ -85,6 +85,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 
 STRATEGY = Strategy(
+    family="federated",
     config=Config,
     server=FedAvgServer,
     learn=learn,

@@ -70,6 +70,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 
 STRATEGY = Strategy(
+    family="bound",
     config=Config,
     server=FinetuneServer,
     learn=learn,

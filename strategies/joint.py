@@ -116,6 +116,7 @@ def blank_upload(setting: Setting, device: str = "meta") -> Upload:
 
 
 STRATEGY = Strategy(
+    family="bound",
     config=Config,
     server=JointServer,
     learn=learn,

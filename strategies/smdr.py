@@ -131,6 +131,7 @@ def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
 
 
 STRATEGY = Strategy(
+    family="smdr",
     config=Config,
     server=SmdrServer,
     learn=learn,

@@ -166,6 +166,7 @@ def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
 
 
 STRATEGY = Strategy(
+    family="smdr",
     config=Config,
     server=SmdrOnsiteServer,
     learn=learn,

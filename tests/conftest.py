@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+
+from sites.stream import Arrival, Case, Shape
+from strategies.setting import Budget, NetworkConfig, Setting
 
 os.environ.update(OMP_NUM_THREADS="1", FLWR_TELEMETRY_ENABLED="0", RAY_USAGE_STATS_ENABLED="0")
 os.environ.update(FLWR_LOG_LEVEL="CRITICAL", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
@@ -56,6 +60,42 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def plain() -> Setting:
+    """A setting that is all at its smallest: one structure, 16 x 16 pixels, three iterations, sites A and B."""
+    return Setting(
+        shape=Shape(channels=1, height=16, width=16, slices=1, structures=("gland",)),
+        network=NetworkConfig(widths=(4, 8), residual_units=0),
+        budget=Budget(iterations=3, batch=4, learning_rate=1e-2),
+        augmentation="none",
+        seed=0,
+        sites=("A", "B"),
+        most_cases=4,
+    )
+
+
+@pytest.fixture
+def disc() -> Callable[..., Arrival]:
+    """Return a function that makes a site's arrival of four noisy discs, darker by `shade`."""
+
+    def make(site: str = "A", step: int = 1, round_: int = 1, shade: float = 0.0) -> Arrival:
+        axis = torch.linspace(-1, 1, 16)
+        masks = ((axis[:, None] ** 2 + axis[None] ** 2) < 0.4).to(torch.uint8)[None, None]
+        generator = torch.Generator().manual_seed(step)
+        cases = tuple(
+            Case(
+                patient=str(number),
+                images=(masks * (0.8 - shade) + 0.1 * torch.rand(1, 1, 16, 16, generator=generator)),
+                masks=masks,
+                spacing=(1.0, 1.0, 1.0),
+            )
+            for number in range(4)
+        )
+        return Arrival(site=site, step=step, round=round_, cases=cases, seed=10 * step + round_)
+
+    return make
 
 
 @pytest.fixture

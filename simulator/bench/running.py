@@ -78,6 +78,15 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     return 1 if unfinished or off else 0
 
 
+def write_report(folder: Path) -> Path:
+    """Write the tables, figures and the report of a bench anew, finished or not; return the report's path."""
+    store = BenchStore(folder)
+    with store.held():
+        results = collect(store)
+        write_tables(results, store.root)
+        return write_outputs(results, store.root)[-1]
+
+
 def describe(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wanted, *, as_json: bool) -> None:
     """Check a suite as a bench would, and list its trials."""
     suite = read_suite(path, overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pandas as pd
@@ -14,6 +15,8 @@ from simulator.store import Store
 from sites.errors import WardroundError
 from sites.ledger import read_rows
 from sites.scoring import predict
+from sites.vault import Vault
+from strategies import as_sent
 from strategies.common.segmenter import build_segmenter
 
 
@@ -47,8 +50,10 @@ def view_of(store: Store) -> RunView:
 def _samples(schedule: Schedule, store: Store) -> Iterator[Sample]:
     """Yield a held-out slice of each site with what each step's segmenter finds in it, read from the source.
 
-    A source whose files are gone since the run yields nothing.
+    A source whose files are gone since the run yields nothing. Where a site puts what it keeps into the segmenter,
+    the newest step alone is shown: what it kept at the time of earlier ones is gone.
     """
+    strategy, setting = schedule.strategy, schedule.setting
     network = build_segmenter(schedule.setting)
     for site in schedule.timeline.sites:
         try:
@@ -58,8 +63,11 @@ def _samples(schedule: Schedule, store: Store) -> Iterator[Sample]:
         middle = len(case.images) // 2
         image = case.images[middle]
         predictions = {}
-        for step, weights in store.predictors(site).items():
-            network.load_state_dict(weights)
+        found = list(store.predictors(site).items())
+        vault = Vault(store.home(site).root / "vault", sys.maxsize)
+        for step, weights in found if strategy.at_home is as_sent else found[-1:]:
+            at_home = strategy.at_home(schedule.strategy_config, setting, weights, case.images, vault)
+            network.load_state_dict(dict(at_home))
             predictions[step] = predict(network, image[None])[0].numpy()
         shown = image[0] if len(image) == 1 else image.permute(1, 2, 0)
         yield Sample(

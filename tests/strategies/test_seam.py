@@ -72,6 +72,21 @@ class TestEveryStrategy:
             up = strategy.learn(config, setting, arrived, arrival_of(schedule), Vault(tmp_path, 1))
         assert manifest_of(up) == manifest_of(strategy.blank_upload(config, setting, True))
 
+    def test_keeps_at_a_site_what_it_declares(self, schedule: Schedule, tmp_path: Path) -> None:
+        strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
+        vault = Vault(tmp_path, 1)
+        with seeded(1):
+            down = strategy.server(config, setting).broadcast("A", 1)
+            strategy.learn(config, setting, down, arrival_of(schedule), vault)
+        forms = {
+            group: {name: (value.dtype, value.shape) for name, value in tensors.items()}
+            for group, tensors in strategy.blank_vault(config, setting).items()
+        }
+        assert set(vault.keys()) == set(forms)
+        for group, form in forms.items():
+            kept = vault.get(group) or {}
+            assert {name: (value.dtype, value.shape) for name, value in kept.items()} == form
+
     def test_builds_its_blanks_without_memory_for_data(self, schedule: Schedule) -> None:
         blank = schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True)
         for value in vars(blank).values():

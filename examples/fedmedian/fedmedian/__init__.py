@@ -1,0 +1,1 @@
+"""A wardround strategy from outside the repository."""
