@@ -12,7 +12,7 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
-	$(BIN)/wardround run benchmarks/schedules/quickstart.yaml
+	$(BIN)/wardround bench quickstart
 
 test: setup
 	$(BIN)/python -m pytest

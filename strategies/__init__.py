@@ -123,7 +123,7 @@ class Strategy(Generic[C, Down, Up]):
     learn: Callable[[C, Setting, Down, Arrival, Vault], Up]
     blank_broadcast: Callable[[C, Setting], Down]
     blank_upload: Callable[[C, Setting, bool], Up]
-    family: Family = "continual"
+    family: Family
     at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
     blank_vault: Callable[[C, Setting], Mapping[str, Weights]] = nothing_kept
 

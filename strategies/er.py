@@ -172,6 +172,7 @@ def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
 
 
 STRATEGY = Strategy(
+    family="replay",
     config=Config,
     server=ErServer,
     learn=learn,

@@ -169,6 +169,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=EwcServer,
     learn=learn,

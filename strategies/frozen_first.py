@@ -76,6 +76,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 
 STRATEGY = Strategy(
+    family="bound",
     config=Config,
     server=FrozenFirstServer,
     learn=learn,

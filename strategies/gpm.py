@@ -220,6 +220,7 @@ def blank_basis(setting: Setting) -> dict[str, Tensor]:
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=GpmServer,
     learn=learn,

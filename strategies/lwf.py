@@ -152,6 +152,7 @@ def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=LwfServer,
     learn=learn,

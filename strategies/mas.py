@@ -143,6 +143,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=MasServer,
     learn=learn,

@@ -209,6 +209,7 @@ def blank_owner(setting: Setting) -> dict[str, Tensor]:
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=PacknetServer,
     learn=learn,

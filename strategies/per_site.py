@@ -96,6 +96,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
 
 
 STRATEGY = Strategy(
+    family="bound",
     config=Config,
     server=PerSiteServer,
     learn=learn,

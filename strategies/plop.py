@@ -184,6 +184,7 @@ def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=PlopServer,
     learn=learn,

@@ -177,6 +177,7 @@ def loss_gradient(
 
 
 STRATEGY = Strategy(
+    family="continual",
     config=Config,
     server=SiServer,
     learn=learn,

@@ -91,7 +91,7 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
             self._segmenter.load_state_dict(dict(upload.segmenter))
 
     def diagnostics(self) -> Sequence[Diagnostic]:
-        """Return the drift of earlier prompts. (The cosines of the alignment stay in the sites' vaults.)"""
+        """Return the drift of earlier prompts. (The cosines of the alignment are not released.)"""
         return self._book.drift
 
     def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
@@ -118,7 +118,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     segmenter.load_state_dict(dict(down.segmenter))
     images, masks = slices_of(arrival.cases)
     budget = setting.budget
-    cosines = train_aligned(
+    train_aligned(
         segmenter,
         segmentation_loss,
         Domain(images, masks),
@@ -130,7 +130,6 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         augmentation=setting.augmentation,
         seed=seed_of(arrival.seed, "segmenter"),
     )
-    vault.keep("cosines", cosines.tensors())
     prompt, changed = learn_prompt(config, setting, start, known, arrival)
     return Upload(segmenter=dict(segmenter.state_dict()), prompt=prompt, diffusion=changed)
 

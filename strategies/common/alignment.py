@@ -76,16 +76,9 @@ class Cosines:
         """Return them as diagnostics of a site."""
         return [
             Diagnostic(name=f"cosine_{name}", site=site, index=index, value=value)
-            for name, values in self._terms().items()
+            for name, values in (("orientational", self.orientational), ("arbitrary", self.arbitrary))
             for index, value in enumerate(values)
         ]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return them as float32 tensors [iterations]."""
-        return {name: torch.tensor(values) for name, values in self._terms().items()}
-
-    def _terms(self) -> dict[str, list[float]]:
-        return {"orientational": self.orientational, "arbitrary": self.arbitrary}
 
 
 def aligned_gradient(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.listing import HEADINGS, every, listed, markdown
+from simulator.listing import HEADINGS, Release, every, listed, markdown
 from strategies import STRATEGY_FILES
 
 DOCS = Path(__file__).parents[2] / "docs" / "strategies.md"
@@ -34,7 +34,8 @@ def test_kinds_bytes_vault_and_policy_are_listed() -> None:
 
 
 def test_what_leaves_in_the_first_turn_alone_is_said() -> None:
-    assert [str(release) for release in listed("smdr").releases][1].endswith("(first turn of a run)")
+    assert str(Release(kind="diffusion", first=2_000_000, later=0)) == "diffusion 2.0 MB (first turn of a run)"
+    assert str(Release(kind="diffusion", first=2_000_000, later=2_000_000)) == "diffusion 2.0 MB"
 
 
 @pytest.mark.parametrize("output", ["text", "json", "markdown"])
