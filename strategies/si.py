@@ -176,6 +176,12 @@ def loss_gradient(
     return found
 
 
+def blank_vault(config: Config, setting: Setting) -> dict[str, Weights]:
+    """Return what a site keeps from one round of a step to the next, without values."""
+    path = {f"{what}/{name}": value for what in ("gain", "way") for name, value in blank_parameters(setting).items()}
+    return {"path": path} if setting.budget.rounds > 1 else {}
+
+
 STRATEGY = Strategy(
     family="continual",
     config=Config,
@@ -187,4 +193,5 @@ STRATEGY = Strategy(
     blank_upload=lambda config, setting, first: Upload(
         segmenter=blank_segmenter(setting), importance=blank_parameters(setting)
     ),
+    blank_vault=blank_vault,
 )
