@@ -133,15 +133,16 @@ class Store:
             for which, network in distinct.items()
             for key, tensor in network.state_dict().items()
         }
-        sites = {site: places[id(network)] for site, network in networks.items()}
-        write_whole(self.root / "predictors" / f"step-{step:03d}.safetensors", save(tensors, metadata=sites))
+        sites = json.dumps({site: places[id(network)] for site, network in networks.items()})
+        path = self.root / "predictors" / f"step-{step:03d}.safetensors"
+        write_whole(path, save(tensors, metadata={"sites": sites}))
 
     def predictors(self, site: str) -> dict[int, dict[str, Tensor]]:
         """Return the weights of a site's segmenter after each step that was scored."""
         found = {}
         for path in sorted((self.root / "predictors").glob("step-*.safetensors")):
             with safe_open(path, framework="pt") as file:
-                prefix = file.metadata()[site] + "/"
+                prefix = json.loads(file.metadata()["sites"])[site] + "/"
                 keys = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
                 weights = {key.removeprefix(prefix): file.get_tensor(key) for key in keys}
             found[int(path.stem.removeprefix("step-"))] = weights
