@@ -2,57 +2,82 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
-import importlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGES = ("sites", "strategies", "simulator")
+# What a trial runs, besides its strategy and its source.
+RUNS = "simulator.flower.launch"
 # Another release of these may give other bits.
 LIBRARIES = ("wardround", "torch", "numpy", "scipy", "monai", "diffusers")
-# What only starts runs, or looks at what they left: the bench reads every trial's scores anew.
-LOOKING_ON = ("bench", "report", "checking.py", "cli.py", "doctor.py", "metrics.py", "running.py", "terminal.py")
+# Weights that lie beside the code.
+WEIGHTS = "*.safetensors"
 
 
 @cache
 def code_version(strategy: str, source: str) -> str:
     """Return the SHA-256 (hex) of the code that a trial runs, given the modules of its strategy and its source.
 
-    It is taken over the versions of this distribution and of the numerical libraries, and over every Python file of
-    `sites`, `strategies` and `simulator`, apart from the files of `simulator` that only start a run or look at what it
-    left. Every strategy's file counts, although a trial reads one: which files share what is not for a hash to guess.
-    A strategy or source from elsewhere counts with all the Python files of its package. What is not in it: data on
-    disk. After changing a data folder, run the bench in another folder.
+    It is taken over the versions of this distribution and of the numerical libraries, and over every file that the
+    trial's run, its strategy and its source import, directly or not, with the weights beside them: another strategy's
+    file does not count. A strategy or source from elsewhere counts with all the Python files of its package. What is
+    not in it: data on disk. After changing a data folder, run the bench in another folder.
     """
-    digest = hashlib.sha256(_own().encode())
-    for module in (strategy, source):
-        if module.partition(".")[0] not in PACKAGES:
-            digest.update(_hash_of(_files(module)).encode())
-    return digest.hexdigest()
-
-
-@cache
-def _own() -> str:
     digest = hashlib.sha256()
     for library in LIBRARIES:
         with suppress(PackageNotFoundError):
             digest.update(f"{library}=={version(library)}\n".encode())
-    for package in PACKAGES:
-        root = Path(importlib.import_module(package).__path__[0])
-        files = [
-            path
-            for path in root.rglob("*.py")
-            if package != "simulator" or path.relative_to(root).parts[0] not in LOOKING_ON
-        ]
-        digest.update(_hash_of((f"{package}/{path.relative_to(root)}", path) for path in files).encode())
+    digest.update(_hash_of(_reached({RUNS, strategy, source})).encode())
+    for module in (strategy, source):
+        if module.partition(".")[0] not in PACKAGES:
+            digest.update(_hash_of(_elsewhere(module)).encode())
     return digest.hexdigest()
 
 
-def _files(module: str) -> Iterable[tuple[str, Path]]:
+def _reached(modules: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Yield the files of modules and of all that they import from this distribution, with the weights beside them."""
+    waiting, seen = list(modules), set[str]()
+    while waiting:
+        name = waiting.pop()
+        path = None if name in seen else _file_of(name)
+        seen.add(name)
+        if path is None:
+            continue
+        yield name, path
+        if path.name == "__init__.py":
+            yield from ((f"{name}/{weights.name}", weights) for weights in path.parent.glob(WEIGHTS))
+        waiting += [name.rpartition(".")[0], *_imports_of(path)]
+
+
+@cache
+def _file_of(module: str) -> Path | None:
+    """Return the file of one of this distribution's modules; None for what is no such module."""
+    if module.partition(".")[0] not in PACKAGES:
+        return None
+    with suppress(ModuleNotFoundError):
+        spec = find_spec(module)
+        return Path(spec.origin) if spec and spec.origin else None
+    return None
+
+
+def _imports_of(path: Path) -> Iterator[str]:
+    """Yield all that a file imports by absolute name; of `from a import b` both a and a.b, since b may be a module."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _elsewhere(module: str) -> Iterable[tuple[str, Path]]:
     """Return the Python files of the package that holds a module, or the module's own where there is no package."""
     roots = list(getattr(sys.modules[module.partition(".")[0]], "__path__", ()))
     if not roots:
