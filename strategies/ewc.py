@@ -20,14 +20,14 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch import nn
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
+from strategies.common.fisher import fisher_diagonal
 from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
 from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import (
@@ -131,25 +131,6 @@ def consolidate(anchor: Anchor, weights: Weights, fisher: Weights, config: Confi
             share = torch.where(total > 0, fisher[name] / total, 1.0)
             anchor.weights[name] = torch.lerp(anchor.weights[name], value, share)
             anchor.importance[name] = total
-
-
-def fisher_diagonal(network: nn.Module, images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Return the diagonal of a segmenter's Fisher information per pixel, over images float32 [N, C, H, W].
-
-    Labels are drawn from the network's own prediction, one set a slice, as the Fisher information has them (true labels
-    would give the empirical one). Per pixel, because the training loss is a mean over pixels too.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    fisher = no_importance(network)
-    network.eval()
-    for image in images:
-        logits = network(image[None])
-        labels = torch.bernoulli(torch.sigmoid(logits.detach()), generator=generator)
-        surprise = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
-        gradients = torch.autograd.grad(surprise, list(network.parameters()))
-        for name, gradient in zip(fisher, gradients, strict=True):
-            fisher[name] += gradient.square() / (labels.numel() * len(images))
-    return fisher
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:

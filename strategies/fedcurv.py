@@ -23,7 +23,8 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.averaging import weighted_average
-from strategies.common.fisher import blank_fisher, fisher_diagonal
+from strategies.common.fisher import fisher_diagonal
+from strategies.common.importance import blank_parameters
 from strategies.common.segmenter import (
     blank_segmenter,
     build_segmenter,
@@ -142,11 +143,11 @@ STRATEGY = Strategy(
     server=FedCurvServer,
     learn=learn,
     blank_broadcast=lambda config, setting: Broadcast(
-        segmenter=blank_segmenter(setting), fisher=blank_fisher(setting), pull=blank_fisher(setting)
+        segmenter=blank_segmenter(setting), fisher=blank_parameters(setting), pull=blank_parameters(setting)
     ),
     blank_upload=lambda config, setting, first: Upload(
         segmenter=blank_segmenter(setting),
-        fisher=blank_fisher(setting),
+        fisher=blank_parameters(setting),
         cases=torch.zeros(1, dtype=torch.int64, device="meta"),
     ),
 )

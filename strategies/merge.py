@@ -28,7 +28,8 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.averaging import weighted_average
-from strategies.common.fisher import blank_fisher, fisher_diagonal
+from strategies.common.fisher import fisher_diagonal
+from strategies.common.importance import blank_parameters
 from strategies.common.segmenter import blank_segmenter, build_segmenter, slices_of, train_on_arrival
 from strategies.setting import Setting
 
@@ -147,7 +148,7 @@ STRATEGY = Strategy(
     blank_broadcast=lambda config, setting: Broadcast(segmenter=blank_segmenter(setting)),
     blank_upload=lambda config, setting, first: Upload(
         segmenter=blank_segmenter(setting),
-        fisher=blank_fisher(setting) if config.rule == "fisher" else {},
+        fisher=blank_parameters(setting) if config.rule == "fisher" else {},
         cases=torch.zeros(1, dtype=torch.int64, device="meta"),
     ),
 )

@@ -6,18 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from strategies.common.segmenter import build_segmenter
-from strategies.setting import Setting
+from strategies.common.importance import no_importance
 
 
 def fisher_diagonal(network: nn.Module, images: Tensor, seed: int) -> dict[str, Tensor]:
-    """Return the diagonal per pixel, a value for each parameter, over images float32 [N, C, H, W].
+    """Return the diagonal per pixel and structure, a value for each parameter, over images float32 [N, C, H, W].
 
-    A mean over slices of squared gradients of the log-likelihood, divided by the pixels of a slice. Labels are drawn
-    from the network's own prediction, one set a slice, as the Fisher information has them.
+    A mean over slices of squared gradients of the log-likelihood, divided by the entries of a mask, since the training
+    loss is a mean over them too. Labels are drawn from the network's own prediction, one set a slice, as the Fisher
+    information has them (true labels would give the empirical one).
     """
     generator = torch.Generator().manual_seed(seed)
-    fisher = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
+    fisher = no_importance(network)
     network.eval()
     for image in images:
         logits = network(image[None])
@@ -25,11 +25,5 @@ def fisher_diagonal(network: nn.Module, images: Tensor, seed: int) -> dict[str, 
         surprise = binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         gradients = torch.autograd.grad(surprise, list(network.parameters()))
         for total, gradient in zip(fisher.values(), gradients, strict=True):
-            total.add_(gradient.square() / (labels[0, 0].numel() * len(images)))
+            total.add_(gradient.square() / (labels.numel() * len(images)))
     return fisher
-
-
-def blank_fisher(setting: Setting) -> dict[str, Tensor]:
-    """Return a diagonal on torch's meta device: names, dtypes and shapes without values."""
-    with torch.device("meta"):
-        return {name: value.detach() for name, value in build_segmenter(setting).named_parameters()}
