@@ -17,6 +17,13 @@ def one_weight(value: float, bias: float = 0.0) -> nn.Conv2d:
     return network
 
 
+def visits(count: int) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
+    generator = torch.Generator().manual_seed(0)
+    form = {"weight": (1, 1, 1, 1), "bias": (1,)}
+    draw = lambda: {name: torch.rand(shape, generator=generator) for name, shape in form.items()}  # noqa: E731
+    return [(draw(), draw()) for _ in range(count)]
+
+
 def test_one_quadratic_stands_for_the_sum_over_sites() -> None:
     anchor, seen = Anchor(one_weight(0.0)), visits(4)
     for weights, fisher in seen:

@@ -34,10 +34,3 @@ def test_the_fisher_leaves_batch_norm_as_it_was() -> None:
     fisher = fisher_diagonal(network, torch.rand(3, 1, 4, 4), seed=0)
     assert fisher.keys() == {name for name, _ in network.named_parameters()}
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def visits(count: int) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]]:
-    generator = torch.Generator().manual_seed(0)
-    form = {"weight": (1, 1, 1, 1), "bias": (1,)}
-    draw = lambda: {name: torch.rand(shape, generator=generator) for name, shape in form.items()}  # noqa: E731
-    return [(draw(), draw()) for _ in range(count)]
