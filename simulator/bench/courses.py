@@ -116,7 +116,7 @@ def curves(results: Results, schedule: str) -> Plate | None:
     return Plate(
         name="curves",
         title="Step by step",
-        caption="Mean over trials; shaded: its 95 % confidence interval (with up to eight strategies).",
+        caption="Mean over trials; shaded: its 95 % interval (three trials or more, eight strategies or fewer).",
         finding=f"Dice after the first and after the last step, {'; '.join(ends)}.",
         draw=partial(_panels, results, panels, 2, band=True),
     )
@@ -189,7 +189,7 @@ def _course(axes: Axes, rows: pd.DataFrame, look: dict[str, Any], *, band: bool)
     found = [estimate(by_trial[step].to_numpy(dtype=float)) for step in by_trial.columns]
     steps = by_trial.columns.to_numpy(dtype=float)
     axes.plot(steps, [one.mean for one in found], linewidth=1.8, markersize=4.5, **look)
-    if band:
+    if band and all(one.drawn for one in found):
         low, high = np.array([[one.low, one.high] for one in found]).T
         axes.fill_between(steps, low, high, color=look["color"], alpha=0.14, linewidth=0)
 

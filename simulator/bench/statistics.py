@@ -6,6 +6,7 @@ network, so they are averaged before anything is tested.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -38,6 +39,11 @@ class Estimate:
     def margin(self) -> float:
         """Half the width of the interval."""
         return (self.high - self.low) / 2
+
+    @property
+    def drawn(self) -> bool:
+        """Whether a figure shows the interval: that of two trials is so wide that it would hide every score."""
+        return self.trials > 2 and math.isfinite(self.margin)
 
 
 class Verdict(StrEnum):

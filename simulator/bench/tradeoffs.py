@@ -48,7 +48,7 @@ def scatter(results: Results, schedule: str) -> Plate | None:
     return Plate(
         name="seen-unseen",
         title="Seen against unseen sites",
-        caption="Top right is best. Bars: 95 % confidence interval of the mean over trials.",
+        caption="Top right is best. Bars: 95 % confidence interval of the mean, from three trials on.",
         finding=finding,
         draw=partial(_scatter, results, points),
     )
@@ -92,7 +92,7 @@ def costs(results: Results, schedule: str) -> Plate | None:
         name="costs",
         title="Dice against what left the sites and what it cost",
         caption="Top left is best, on both sides. Colour and shape: the most sensitive kind that a strategy releases. "
-        "Bars: 95 % confidence interval of the mean over trials.",
+        "Bars: 95 % confidence interval of the mean, from three trials on.",
         finding=finding,
         draw=partial(_costs, results, schedule, score, found, (released, cpu)),
     )
@@ -167,7 +167,7 @@ def _point(axes: Axes, across: Estimate, up: Estimate, **look: Any) -> None:
 
 
 def _bar(found: Estimate) -> float | None:
-    return found.margin if math.isfinite(found.margin) else None
+    return found.margin if found.drawn else None
 
 
 def _has(found: Estimate) -> bool:

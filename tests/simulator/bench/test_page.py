@@ -162,6 +162,13 @@ def test_a_bench_in_which_nothing_ended_says_so(small: Results) -> None:
     assert not page.all("svg")
 
 
+def test_a_long_list_of_what_is_lost_is_folded(make_results: Callable[..., Results]) -> None:
+    part = make_results(strategies=["smdr"], schedules=["s"], orders=["A-B"], seeds=12, unseen=())
+    page = Page(render(replace(part, trials=part.trials.assign(status=["done", *["missing"] * 11]))))
+    assert "11 trials without a result" in page.text
+    assert len(page.all("details")) >= 1
+
+
 def test_names_are_text_and_never_markup(small: Results) -> None:
     evil = '<script>alert("1")</script>'
     trials = small.trials.replace({"strategy": {"ewc": evil}, "schedule": {"s": evil}})
