@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sites.sealing import Fault
 from sites.wire import Kind
@@ -135,3 +136,96 @@ class RunAudit(_Frozen):
     findings: tuple[Finding, ...]
     channels: tuple[Channel, ...]
     limits: tuple[str, ...]
+
+
+class Leaving(_Frozen):
+    """A field that would leave a site: its bytes in the first turn of a run that learns, and in later ones."""
+
+    purpose: str
+    field: str
+    kind: Kind
+    first: int
+    later: int
+
+
+class PlannedSite(_Frozen):
+    """A site of a schedule, the name of its policy, what that admits, and what it would refuse."""
+
+    site: str
+    policy: str
+    admit: tuple[Kind, ...]
+    refused: tuple[Kind, ...]
+
+
+class PlanAudit(_Frozen):
+    """The audit of a schedule that has not run."""
+
+    form: Literal["plan"] = "plan"
+    version: int = FORM
+    wardround: str
+    name: str
+    task: str
+    strategy: str
+    seed: int
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    outside: tuple[Kind, ...]
+    leaving: tuple[Leaving, ...]
+    sites: tuple[PlannedSite, ...]
+    limits: tuple[str, ...]
+
+
+class Trial(_Frozen):
+    """A trial of a bench; `audit` is None where it left no run folder, and `reason` says why."""
+
+    trial: str
+    schedule: str
+    strategy: str
+    order: str
+    seed: int
+    status: Literal["done", "failed", "missing"]
+    reason: str
+    audit: RunAudit | None
+
+
+class Compared(_Frozen):
+    """A strategy of a bench under one schedule, over its trials: the mean bytes that left a trial, by kind.
+
+    kept: the most bytes that its sites kept in their vaults at the end of a trial
+    outside: kinds that the shipped default policy would have held back
+    """
+
+    schedule: str
+    strategy: str
+    trials: int
+    audited: int
+    released: dict[Kind, float]
+    received: float
+    kept: int
+    refusals: int
+    findings: int
+    outside: tuple[Kind, ...]
+
+
+class BenchAudit(_Frozen):
+    """The audit of a bench: strategies side by side, and every trial."""
+
+    form: Literal["bench"] = "bench"
+    version: int = FORM
+    wardround: str
+    name: str
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    compared: tuple[Compared, ...]
+    trials: tuple[Trial, ...]
+    limits: tuple[str, ...]
+
+
+Audit = Annotated[RunAudit | BenchAudit | PlanAudit, Field(discriminator="form")]
+
+
+def schema() -> str:
+    """Return the JSON schema of `audit.json`, whichever of the three it is."""
+    found = TypeAdapter[RunAudit | BenchAudit | PlanAudit](Audit).json_schema(mode="serialization")
+    described = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wardround audit", **found}
+    return json.dumps(described, indent=1) + "\n"

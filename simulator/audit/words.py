@@ -61,10 +61,9 @@ def _agree(sites: Sequence[SiteAudit], findings: Sequence[Finding]) -> str:
         return ""
     releases = sum(entry.event == "release" for site in sites for entry in site.entries)
     sealed = all(site.sealed for site in sites)
-    return (
-        f"{counted(releases, 'release')} in the hospitals' own ledgers agree{'s' if releases == 1 else ''} with what the "
-        f"server says it received{', and no ledger was changed since the run ended' if sealed else ''}."
-    )
+    agree = f"{counted(releases, 'release')} in the hospitals' own ledgers agree{'s' if releases == 1 else ''}"
+    unchanged = ", and no ledger was changed since the run ended" if sealed else ""
+    return f"{agree} with what the server says it received{unchanged}."
 
 
 def _refused(sites: Sequence[SiteAudit]) -> str:
@@ -77,4 +76,5 @@ def _kept(sites: Sequence[SiteAudit]) -> str:
     if not keeping:
         return "No hospital keeps anything on its disk for the method."
     total = sum(group.bytes for site in keeping for group in site.kept)
-    return f"{counted(len(keeping), 'hospital')} keep{'s' if len(keeping) == 1 else ''} {size(total)} at home for the method."
+    keep = "keeps" if len(keeping) == 1 else "keep"
+    return f"{counted(len(keeping), 'hospital')} {keep} {size(total)} at home for the method."
