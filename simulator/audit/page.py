@@ -46,6 +46,4 @@ def _text_of(entry: Entry) -> str:
 
 
 def _bytes_of(found: RunAudit, site: str, kind: str) -> int:
-    return sum(
-        total.bytes for one in found.sites if one.site == site for total in one.released if total.kind == kind
-    )
+    return sum(total.bytes for one in found.sites if one.site == site for total in one.released if total.kind == kind)
