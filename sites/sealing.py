@@ -99,8 +99,9 @@ def _line(text: str) -> Line:
     serial, previous = row.get("serial"), row.get("previous")
     if type(serial) is not int or not 0 <= serial < MOST_ROWS:
         return Line()
-    chained = isinstance(previous, str) and (serial == 0) == (previous == GENESIS)
-    return Line(serial, row["hash"], previous) if chained and row.get("hash") == row_hash(row) else Line(serial)
+    if not isinstance(previous, str) or (serial == 0) != (previous == GENESIS) or row.get("hash") != row_hash(row):
+        return Line(serial)
+    return Line(serial, row["hash"], previous)
 
 
 def _vouched(lines: Sequence[Line]) -> dict[int, str]:
