@@ -150,6 +150,30 @@ def report(
 
 
 @app.command()
+def audit(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a bench folder; with --plan, a schedule.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Look for changes of the ledgers; write nothing.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what a schedule would let out; run nothing.")] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the schedule of --plan.")] = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Say what left each site, hold both records of it against each other, and write audit.html and audit.json."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.audit import showing
+        from sites.errors import UserError
+
+    as_json = output is Format.JSON
+    if (verify and plan) or (overrides and not plan):
+        raise UserError("wardround audit: --verify looks at a run, --plan at a schedule, and --set belongs to --plan")
+    if plan:
+        raise typer.Exit(showing.plan(folder, overrides or [], as_json=as_json))
+    show = showing.verify if verify else showing.audit
+    raise typer.Exit(show(folder, as_json=as_json))
+
+
+@app.command()
 def replay(
     folder: Annotated[Path, typer.Argument(help="A run folder of a strategy that makes replays, such as smdr.")],
     count: Annotated[int, typer.Option(min=2, help="Replays to make for each site.")] = 64,
@@ -200,7 +224,7 @@ def check_sites(
 
 
 def main() -> None:
-    """Run the command. Exit codes: 0 all done, 1 a site or a run failed, 2 bad input, 130 interrupted."""
+    """Run the command. Exit codes: 0 all done, 1 a site, run or audit failed, 2 bad input, 130 interrupted."""
     from click.exceptions import Abort, ClickException
 
     signal.signal(signal.SIGTERM, _interrupt)

@@ -20,6 +20,7 @@ from sites.files import write_whole
 from sites.gate import Code, Gate, Refused, SitePolicy
 from sites.ledger import Ledger
 from sites.scoring import score_cases
+from sites.sealing import Seal, seal_of
 from sites.seeds import seed_of, seeded
 from sites.stream import Arrival, SiteStream
 from sites.vault import Vault, locked
@@ -29,7 +30,7 @@ from strategies.common.segmenter import build_segmenter, slices_of
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `site.log`, `vault/`, and what it pins."""
+    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `seal.json`, `site.log`, `vault/`, pins."""
 
     site: str
     root: Path
@@ -41,6 +42,12 @@ class Home:
             return SitePolicy(admit=())
         document = Document.read(path)
         return document.validated(SitePolicy, document.data)
+
+    def seal(self) -> Seal:
+        """Seal the ledger as it stands: the seal stays in `seal.json`, and is returned for the server to keep."""
+        seal = seal_of(self.root / "ledger.jsonl", self.root / "policy.yaml")
+        write_whole(self.root / "seal.json", seal.model_dump_json() + "\n")
+        return seal
 
 
 def answer(request: Request, home: Home) -> Reply:

@@ -104,7 +104,9 @@ class Store:
         write_whole(self.root / "checkpoint.safetensors", save(tensors, metadata={"place": json.dumps(place)}))
 
     def finish(self) -> None:
-        """Mark the run as done: every step and site did what the schedule says."""
+        """Mark the run as done: every step and site did what the schedule says. Keeps a seal of each site's ledger."""
+        seals = {site: self.home(site).seal().model_dump() for site in self.schedule().timeline.sites}
+        write_whole(self.root / "seals.json", json.dumps(seals) + "\n")
         write_whole(self.root / "done", json.dumps({"finished": now()}) + "\n")
 
     def add_scores(self, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -86,6 +86,11 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
+def versions_in(root: Path) -> tuple[Path, ...]:
+    """Return the folders of a vault's versions, oldest first."""
+    return tuple(root / _name(version) for version in _versions(root))
+
+
 def _name(version: int) -> str:
     return f"turn-{version:06d}"
 
