@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,11 +79,14 @@ def on_ray(address: str | None, cores: int | None = None) -> Iterator[None]:
     here = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
     attaching = {"address": address, "runtime_env": {"env_vars": {**QUIET, "PYTHONPATH": here}}}
     starting = {"num_cpus": cores, "include_dashboard": False}
+    on_kill = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **(attaching if address else starting))
     except Exception as error:  # Ray raises bare exceptions here, after half a minute on a machine that is too busy
         what = f"can't reach Ray at {address}" if address else "Ray can't start; where the machine is busy, try again"
         raise WardroundError(f"{what} ({' '.join(str(error).split())})") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_kill)  # Ray has put one of its own there, which aborts
     try:
         yield
     finally:

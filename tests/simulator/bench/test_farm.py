@@ -90,7 +90,8 @@ def ended(folder: Path) -> int:
 
 def test_killed_again_and_again_it_ends_with_the_same_tables(command: Command, mark: str, tmp_path: Path) -> None:
     whole = command("whole")
-    assert whole.wait(timeout=600) == 0, whole.communicate()
+    _, said = whole.communicate(timeout=600)
+    assert whole.returncode == 0, said
     out = tmp_path / "killed"
     for moment in (lambda: begun(out), lambda: ended(out) >= 1):
         process = command("killed")
