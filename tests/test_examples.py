@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import strategies
 from simulator.store import Store
 from strategies import known, load
 from strategies.common.segmenter import build_segmenter
@@ -27,7 +28,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def installed(importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As `pip install` leaves it: beside the modules stand the metadata, with the entry points of pyproject.toml."""
     project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
     info = tmp_path / "site" / f"wardround_fedmedian-{project['version']}.dist-info"
@@ -37,6 +38,9 @@ def installed(importable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     lines = [f"[{group}]", *(f"{name} = {place}" for name, place in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(str(info.parent))
+    strategies._installed.cache_clear()
+    yield
+    strategies._installed.cache_clear()
 
 
 @pytest.mark.usefixtures("importable")
