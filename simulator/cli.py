@@ -165,6 +165,22 @@ def replay(
 
 
 @app.command()
+def exposure(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that is done.")],
+    replays: Annotated[int, typer.Option(min=8, help="Replays to attack for each site.")] = 256,
+    control_steps: Annotated[int, typer.Option(min=1, help="Steps that the over-trained controls get.")] = 1500,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Attack what a run released: whose images were trained on, which of them replays copy, which site is told."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.exposure.measuring import expose
+
+    expose(folder, replays, control_steps, as_json=output is Format.JSON)
+
+
+@app.command()
 def strategies(
     output: Annotated[ListFormat, typer.Option("--format", help="Text, JSON, or the table of docs/strategies.md.")] = (
         ListFormat.TEXT

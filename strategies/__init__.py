@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Payload, Weights
 from strategies.setting import Setting
+
+if TYPE_CHECKING:
+    from strategies.common.diffusion import Generator
 
 C = TypeVar("C", bound="StrategyConfig")
 Down = TypeVar("Down", bound=Payload)
@@ -75,6 +78,13 @@ class Server(ABC, Generic[Down, Up]):
         """Return `count` pairs like those of each past site; nothing from a strategy that can't make any.
 
         Images are float32 [count, C, H, W] in 0..1, masks uint8 [count, S, H, W].
+        """
+        return {}
+
+    def generators(self) -> Mapping[str, Generator]:
+        """Return each past site's generator as its releases make it; nothing from a strategy that has none.
+
+        Those who measure exposure attack these.
         """
         return {}
 

@@ -21,6 +21,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Diagnostic, Server, State, Strategy
 from strategies.common.alignment import Cosines, train_aligned
+from strategies.common.diffusion import Generator
 from strategies.common.modulation import ModulationConfig, blank_weights, in_table, learn_prompt, learnt_rows
 from strategies.common.promptbook import PromptBook
 from strategies.common.segmenter import build_segmenter, segmentation_loss
@@ -81,6 +82,9 @@ class SmdrServer(Server[Broadcast, Upload]):
 
     def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
         return self._book.sampled(count)
+
+    def generators(self) -> Mapping[str, Generator]:
+        return self._book.generators()
 
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter

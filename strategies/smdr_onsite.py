@@ -21,6 +21,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Diagnostic, Server, State, Strategy
 from strategies.common.alignment import Domain, train_aligned
+from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     SHARED,
     ModulationConfig,
@@ -96,6 +97,9 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
 
     def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
         return self._book.sampled(count)
+
+    def generators(self) -> Mapping[str, Generator]:
+        return self._book.generators()
 
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter
