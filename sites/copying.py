@@ -1,7 +1,7 @@
 """The copy test: does a generated image lie closer to a training image than two patients of a site ever do.
 
-After Dar et al., "Unconditional latent diffusion models memorize patient imaging data", arXiv 2402.01054: an image counts
-as copied where its correlation with a generated one is above the 95th percentile of the training images'
+After Dar et al., "Unconditional latent diffusion models memorize patient imaging data", arXiv 2402.01054: an image
+counts as copied where its correlation with a generated one is above the 95th percentile of the training images'
 correlations with their nearest validation image. They correlate learnt embeddings; here it is the pixels, less the
 site's mean image, since the anatomy that all patients share is nobody's secret.
 """
@@ -22,7 +22,7 @@ class CopyTest:
     """
 
     def __init__(self, trained: Tensor, held_out: Tensor) -> None:
-        self._usual = torch.cat([trained, held_out]).mean(0)
+        self._usual = _centred(torch.cat([trained, held_out])).mean(0)
         self._trained, self._held_out = self._unit(trained), self._unit(held_out)
         nearest = (self._trained @ self._held_out.T).amax(1)
         self.threshold = float(torch.quantile(nearest, PERCENTILE))
@@ -40,6 +40,11 @@ class CopyTest:
 
     def _unit(self, images: Tensor) -> Tensor:
         """Return images less the usual one as rows of mean 0 and length 1, so that a product is a correlation."""
-        rows = (images - self._usual).flatten(1)
-        centred = rows - rows.mean(1, keepdim=True)
-        return centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        rows = _centred(images) - self._usual
+        return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def _centred(images: Tensor) -> Tensor:
+    """Return images as rows of mean 0 and length 1, so that brightness and contrast play no part."""
+    rows = images.flatten(1) - images.flatten(1).mean(1, keepdim=True)
+    return rows / rows.norm(dim=1, keepdim=True).clamp(min=1e-12)

@@ -31,9 +31,11 @@ from strategies.common.modulation import (
     learn_prompt,
     learnt_rows,
     make_replays,
+    new_generator,
     rows_of,
 )
 from strategies.common.promptbook import PromptBook, make_virtual
+from strategies.common.retention import put
 from strategies.common.segmenter import blank_segmenter, build_segmenter, segmentation_loss, slices_of
 from strategies.setting import Setting
 
@@ -147,6 +149,13 @@ def _past(config: Config, setting: Setting, weights: Mapping[str, Weights]) -> l
     return past
 
 
+def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator:
+    """Return the generator that a receiver could make of an upload."""
+    diffusion = rows_of(down.diffusion)
+    start = diffusion.get(site) or diffusion[SHARED]
+    return put(new_generator(config, setting), {**start, **up.diffusion, **up.prompt})
+
+
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
     prompt, diffusion = blank_weights(config, setting)
@@ -175,4 +184,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
+    generator=generator,
 )
