@@ -15,7 +15,7 @@ from sites.ledger import read_rows
 Run = Callable[..., Path]
 Small = Callable[[str], dict[str, object]]
 
-STRONG = {"start": "random", "widths": [16, 32], "batch": 16, "learning_rate": 5e-3, "sampling_steps": 8}
+STRONG = {"start": "random", "widths": [16, 32], "batch": 4, "learning_rate": 5e-3, "sampling_steps": 8}
 
 
 def policy(folder: Path, most: float) -> str:
@@ -25,8 +25,8 @@ def policy(folder: Path, most: float) -> str:
 
 
 def test_a_generator_that_copies_is_refused(run_tiny: Run, tmp_path: Path) -> None:
-    over_trained = {"name": "smdr", "diffusion": {**STRONG, "steps": 350, "first_steps": 350}, "replays": 4}
-    source = {"kind": "phantom", "size": 16, "slices": 1}
+    over_trained = {"name": "smdr", "diffusion": {**STRONG, "steps": 120, "first_steps": 120}, "replays": 4}
+    source = {"kind": "phantom", "size": 32, "slices": 1}
     with pytest.raises(SitesFailed) as failed:
         run_tiny(strategy=over_trained, source=source, policy=policy(tmp_path, 0.5))
     assert [failure.code for failure in failed.value.failures] == [Code.COPIES]
