@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from simulator.choices import Format, FormatOption, GridName, ListFormat, Track
 
 app = typer.Typer(
     name="wardround",
@@ -20,38 +21,6 @@ app = typer.Typer(
 )
 sites_app = typer.Typer(help="Look at the data of sites.", no_args_is_help=True)
 app.add_typer(sites_app, name="sites")
-
-
-class GridName(StrEnum):
-    """Where sites run: in this process, or on Ray."""
-
-    LOCAL = "local"
-    ACTORS = "actors"
-
-
-class Format(StrEnum):
-    """How results are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class Track(StrEnum):
-    """Where the trials of a bench are shown besides its own tables."""
-
-    TENSORBOARD = "tensorboard"
-    MLFLOW = "mlflow"
-
-
-class ListFormat(StrEnum):
-    """How a list is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-    MARKDOWN = "markdown"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="Print text for people or JSON for machines.")]
 
 
 @app.command()
@@ -186,6 +155,22 @@ def replay(
         from simulator import replaying
 
     replaying.replay(folder, count, as_json=output is Format.JSON)
+
+
+@app.command()
+def exposure(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that is done.")],
+    replays: Annotated[int, typer.Option(min=8, help="Replays to attack for each site.")] = 256,
+    control_steps: Annotated[int, typer.Option(min=1, help="Steps that the over-trained controls get.")] = 1500,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Attack what a run released: whose images were trained on, which of them replays copy, which site is told."""
+    from simulator.terminal import loading
+
+    with loading():
+        from simulator.exposure.measuring import expose
+
+    expose(folder, replays, control_steps, as_json=output is Format.JSON)
 
 
 @app.command()

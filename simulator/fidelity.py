@@ -67,7 +67,7 @@ def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelit
     judge = build_segmenter(setting)
     iterations = max(1, PASSES * len(images) // setting.budget.batch)
     train_segmenter(judge, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
-    classifier = _site_classifier(setting, images, labels, iterations)
+    classifier = site_classifier(setting, images, labels, iterations)
     return [_fidelity(name, row, sites[name], judge, classifier) for row, name in enumerate(names)]
 
 
@@ -76,8 +76,8 @@ def _fidelity(name: str, row: int, site: SitePictures, judge: nn.Module, classif
     near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
     return Fidelity(
         site=name,
-        hits=_hits(classifier, replayed.images, row),
-        real_hits=_hits(classifier, held_out.images, row),
+        hits=float(hits(classifier, replayed.images, row).float().mean()),
+        real_hits=float(hits(classifier, held_out.images, row).float().mean()),
         dice=_agreement(judge, replayed),
         real_dice=_agreement(judge, held_out),
         diversity=_spread(replayed.images) / _spread(held_out.images),
@@ -86,7 +86,7 @@ def _fidelity(name: str, row: int, site: SitePictures, judge: nn.Module, classif
     )
 
 
-def _site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:
+def site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:
     """Train MONAI's small residual classifier to tell which site an image [N, C, H, W] is from."""
     shape, seed = setting.shape, seed_of(setting.seed, "site classifier")
     classes = int(labels.max()) + 1
@@ -106,8 +106,10 @@ def _site_classifier(setting: Setting, images: Tensor, labels: Tensor, iteration
 
 
 @torch.no_grad()
-def _hits(classifier: nn.Module, images: Tensor, row: int) -> float:
-    return float((classifier(images).argmax(1) == row).float().mean())
+def hits(classifier: nn.Module, images: Tensor, row: int) -> Tensor:
+    """Return which images [N, C, H, W] the classifier assigns to the site of a row: bool [N]."""
+    found: Tensor = classifier(images).argmax(1) == row
+    return found
 
 
 def _agreement(judge: nn.Module, pictures: Pictures) -> float:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from simulator.contract import Contract, Contracts, Purpose, Reply, Request
 from simulator.document import Document
@@ -26,6 +26,9 @@ from sites.stream import Arrival, SiteStream
 from sites.vault import Vault, locked
 from sites.wire import Payload, unpack
 from strategies.common.segmenter import build_segmenter, slices_of
+
+if TYPE_CHECKING:
+    from strategies.common.diffusion import Generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,9 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
             if request.purpose is Purpose.LEARN
             else _score(home, schedule, down, vault)
         )
+        if request.purpose is Purpose.LEARN and gate.policy.most_copied is not None:
+            strategy, config = schedule.strategy, schedule.strategy_config
+            _guard(gate, request, home, schedule, strategy.generator(config, schedule.setting, down, up, home.site))
         body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose)
         if request.purpose is Purpose.LEARN:
             vault.commit()
@@ -118,6 +124,21 @@ def _learn(request: Request, home: Home, schedule: Schedule, down: Payload, vaul
     with seeded(seed):
         up: Payload = schedule.strategy.learn(schedule.strategy_config, schedule.setting, down, arrival, vault)
     return up
+
+
+def _guard(gate: Gate, request: Request, home: Home, schedule: Schedule, generator: Generator | None) -> None:
+    """Make replays with what is about to leave, as many as there are held-out images, and hold them to the policy."""
+    if generator is None:
+        return
+    from strategies.common.denoising import sample
+
+    visit = [visit for visit in schedule.timeline.visits[home.site] if visit.step <= request.turn.step][-1]
+    trained = slices_of(schedule.source.train(home.site, visit.first, visit.count))[0]
+    held_out = slices_of(schedule.source.held_out(home.site, visit.count))[0]
+    seed = seed_of(schedule.config.seed, "guard", home.site, request.turn.serial)
+    with seeded(seed):
+        made = sample(generator, len(held_out), seed)[0]
+    gate.guard(made, trained, held_out)
 
 
 def _score(home: Home, schedule: Schedule, down: Payload, vault: Vault) -> Payload:

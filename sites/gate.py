@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from sites.copying import CopyTest
 from sites.errors import WardroundError, WireError
 from sites.ledger import Ledger, Row
 from sites.stream import Turn
@@ -31,6 +32,7 @@ class Code(IntEnum):
     BUSY = 9
     NO_REPLY = 10
     SITE_DIED = 11
+    COPIES = 12
 
 
 class Refused(WardroundError):
@@ -47,6 +49,9 @@ class SitePolicy(BaseModel):
     admit: the kinds that may leave
     byte_budget: the most bytes that may leave in a run (None: no bound)
     round_counts_to: counts leave rounded to a multiple of this (never to less than one multiple)
+    most_copied: the largest share of the training images that replays made from a release may copy, by the copy test
+        of `sites/copying.py` (None: replays are not looked at). As many replays as held-out images are made, so that
+        images which only resemble each other come to 0.05 on average; 0.2 leaves room for chance
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +59,7 @@ class SitePolicy(BaseModel):
     admit: tuple[Kind, ...]
     byte_budget: int | None = Field(default=None, ge=1)
     round_counts_to: int = Field(default=1, ge=1)
+    most_copied: float | None = Field(default=None, ge=0, lt=1)
 
     def refused_kinds(self, manifest: Manifest) -> tuple[Kind, ...]:
         """Return the kinds of a manifest that this policy does not admit, in the manifest's order."""
@@ -97,6 +103,12 @@ class Gate:
             raise Refused(Code.OVER_BUDGET)
         self._ledger.append(account(packed, manifest, turn, purpose, event="release"))
         return packed
+
+    def guard(self, made: Tensor, trained: Tensor, held_out: Tensor) -> None:
+        """Raise `Refused` where generated images [M, C, H, W] copy more of the trained ones than the policy bears."""
+        most = self.policy.most_copied
+        if most is not None and CopyTest(trained, held_out).copied(made).float().mean() > most:
+            raise Refused(Code.COPIES)
 
     def refuse(self, code: Code, turn: Turn, purpose: str) -> None:
         """Record that nothing left."""

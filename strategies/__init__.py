@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoints, entry_points
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Payload, Weights
 from strategies.setting import Setting
+
+if TYPE_CHECKING:
+    from strategies.common.diffusion import Generator
 
 C = TypeVar("C", bound="StrategyConfig")
 Down = TypeVar("Down", bound=Payload)
@@ -78,6 +81,13 @@ class Server(ABC, Generic[Down, Up]):
         """
         return {}
 
+    def generators(self) -> Mapping[str, Generator]:
+        """Return each past site's generator as its releases make it; nothing from a strategy that has none.
+
+        Those who measure exposure attack these.
+        """
+        return {}
+
     @abstractmethod
     def predictor(self, site: str) -> nn.Module:
         """Return the segmenter as it stands for a site: images [N, C, H, W] in 0..1 to logits [N, S, H, W].
@@ -104,6 +114,10 @@ def as_sent(config: StrategyConfig, setting: Setting, weights: Weights, images: 
     return weights
 
 
+def no_generator(config: StrategyConfig, setting: Setting, down: Payload, up: Payload, site: str) -> None:
+    """Return that there is no generator in what leaves."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Strategy(Generic[C, Down, Up]):
     """What a strategy's file holds as STRATEGY.
@@ -116,6 +130,9 @@ class Strategy(Generic[C, Down, Up]):
     `at_home` is called at a site before it is scored: it may put what the site kept in its vault into the segmenter
     that came down, or fit that to the site's held-out images (float32 [N, C, H, W], without labels). `blank_vault` is
     what a site keeps between turns, by group, without values: for those who ask before they take part.
+
+    `generator` is called at a site whose policy guards against copies, before its release: it builds the generator
+    that a receiver could make of what came down and what is about to leave (None: there is none in it).
     """
 
     config: type[C]
@@ -126,6 +143,7 @@ class Strategy(Generic[C, Down, Up]):
     family: Family
     at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
     blank_vault: Callable[[C, Setting], Mapping[str, Weights]] = nothing_kept
+    generator: Callable[[C, Setting, Down, Up, str], Generator | None] = no_generator
 
 
 # Every file beside this one is a strategy but the seam's own.

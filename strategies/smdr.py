@@ -21,8 +21,17 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Diagnostic, Server, State, Strategy
 from strategies.common.alignment import Cosines, train_aligned
-from strategies.common.modulation import ModulationConfig, blank_weights, in_table, learn_prompt, learnt_rows
+from strategies.common.diffusion import Generator
+from strategies.common.modulation import (
+    ModulationConfig,
+    blank_weights,
+    in_table,
+    learn_prompt,
+    learnt_rows,
+    new_generator,
+)
 from strategies.common.promptbook import PromptBook
+from strategies.common.retention import put
 from strategies.common.segmenter import build_segmenter, segmentation_loss
 from strategies.setting import Setting
 
@@ -82,6 +91,9 @@ class SmdrServer(Server[Broadcast, Upload]):
     def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
         return self._book.sampled(count)
 
+    def generators(self) -> Mapping[str, Generator]:
+        return self._book.generators()
+
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
@@ -117,6 +129,11 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     return Upload(prompt=prompt, diffusion=diffusion)
 
 
+def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator:
+    """Return the generator that the server could make of an upload."""
+    return put(new_generator(config, setting), {**down.diffusion, **up.diffusion, **up.prompt})
+
+
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
     prompt, diffusion = blank_weights(config, setting)
@@ -137,4 +154,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
+    generator=generator,
 )

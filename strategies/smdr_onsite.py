@@ -21,6 +21,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
 from strategies import Diagnostic, Server, State, Strategy
 from strategies.common.alignment import Domain, train_aligned
+from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     SHARED,
     ModulationConfig,
@@ -30,9 +31,11 @@ from strategies.common.modulation import (
     learn_prompt,
     learnt_rows,
     make_replays,
+    new_generator,
     rows_of,
 )
 from strategies.common.promptbook import PromptBook, make_virtual
+from strategies.common.retention import put
 from strategies.common.segmenter import blank_segmenter, build_segmenter, segmentation_loss, slices_of
 from strategies.setting import Setting
 
@@ -97,6 +100,9 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
     def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
         return self._book.sampled(count)
 
+    def generators(self) -> Mapping[str, Generator]:
+        return self._book.generators()
+
     def predictor(self, site: str) -> nn.Module:
         return self._segmenter
 
@@ -143,6 +149,13 @@ def _past(config: Config, setting: Setting, weights: Mapping[str, Weights]) -> l
     return past
 
 
+def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator:
+    """Return the generator that a receiver could make of an upload."""
+    diffusion = rows_of(down.diffusion)
+    start = diffusion.get(site) or diffusion[SHARED]
+    return put(new_generator(config, setting), {**start, **up.diffusion, **up.prompt})
+
+
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
     prompt, diffusion = blank_weights(config, setting)
@@ -171,4 +184,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
+    generator=generator,
 )

@@ -12,6 +12,7 @@ from sites.wire import Weights
 from strategies import Diagnostic, State
 from strategies.common.alignment import Domain
 from strategies.common.denoising import sample
+from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     SHARED,
     ModulationConfig,
@@ -115,6 +116,10 @@ class PromptBook:
         """Return `count` fresh pairs of every site seen so far: images [N, C, H, W] and masks [N, S, H, W]."""
         made = make_replays(self._config, self._setting, self._weights(), count)
         return {site: (domain.images, domain.masks) for site, domain in made.items()}
+
+    def generators(self) -> dict[str, Generator]:
+        """Return the generator of every site seen so far."""
+        return {site: put(new_generator(self._config, self._setting), own) for site, own in self._weights().items()}
 
     def state_dict(self) -> State:
         prompts = {f"prompt/{key}": value for key, value in in_table(self.prompts).items()}

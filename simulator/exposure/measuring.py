@@ -1,0 +1,196 @@
+"""What `wardround exposure` does: attack what a finished run released, with controls, and say what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from simulator.contract import Purpose
+from simulator.exposure.attacks import Assault
+from simulator.exposure.controls import (
+    FEW,
+    over_trained_generator,
+    over_trained_segmenter,
+    untrained_generator,
+)
+from simulator.exposure.findings import Exposure, Finding, Target
+from simulator.exposure.subjects import Subject, subject_of
+from simulator.fidelity import PASSES, hits, site_classifier
+from simulator.schedule import Schedule
+from simulator.store import Store
+from simulator.terminal import err, out
+from sites.errors import UserError
+from sites.files import write_whole
+from sites.seeds import seed_of, seeded
+from sites.wire import Kind
+from strategies import Server
+from strategies.common.denoising import sample
+from strategies.common.diffusion import Generator
+from strategies.common.segmenter import build_segmenter, slices_of
+
+
+def expose(folder: Path, replays: int, steps: int, *, as_json: bool) -> None:
+    """Write `RUN/exposure.json`, and print it. Raises `UserError` where the run is not done."""
+    store = Store(folder)
+    if not store.done:
+        raise UserError(f"{folder}: the run is not done; finish it with: wardround run --resume {folder}")
+    found = measure(store, replays, steps)
+    text = found.model_dump_json(indent=2)
+    write_whole(folder / "exposure.json", text + "\n")
+    if as_json:
+        out.print_json(text)
+        return
+    out.print(_table(found))
+    for finding in found.findings:
+        out.print(f"- {finding.sentence}", soft_wrap=True)
+    for note in found.notes:
+        out.print(f"Note: {note}", soft_wrap=True)
+    out.print(f"exposure: {folder / 'exposure.json'}", soft_wrap=True)
+
+
+def measure(store: Store, replays: int, steps: int) -> Exposure:
+    """Attack what each site of a finished run released: `replays` images a site; controls are trained for `steps`."""
+    schedule = store.schedule()
+    config = schedule.config
+    with seeded(seed_of(config.seed, "server")):
+        server = schedule.strategy.server(schedule.strategy_config, schedule.setting)
+    store.load(server)
+    with seeded(seed_of(config.seed, "exposure")):
+        attack = _Run(store=store, schedule=schedule, server=server, replays=replays, steps=steps)
+        findings = tuple(attack.findings())
+    return Exposure(
+        schedule=config.name,
+        strategy=config.strategy.name,
+        seed=config.seed,
+        replays=replays,
+        findings=findings,
+        notes=tuple(_notes(attack, findings)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A finished run under attack."""
+
+    store: Store
+    schedule: Schedule
+    server: Server[Any, Any]
+    replays: int
+    steps: int
+
+    @property
+    def kinds(self) -> dict[str, set[str]]:
+        """The kinds that each site released as it learnt, by its receipts."""
+        kinds: dict[str, set[str]] = {}
+        for row in self.store.releases():
+            if row["purpose"] == Purpose.LEARN:
+                kinds.setdefault(row["site"], set()).add(row["kind"])
+        return kinds
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield the controls, then what was found of each site in the order of arrival."""
+        subjects = {site: subject_of(self.schedule, site) for site in self.kinds}
+        generators, made = self.server.generators(), self.server.replays(self.replays)
+        first = next(iter(subjects.values()))
+        yield from self._segmenter_controls(first)
+        if generators:
+            yield from self._generator_controls(first)
+        for site, subject in subjects.items():
+            err.print(f"attacking what site {site} released")
+            yield from self._assault(subject, Kind.SEGMENTER).on_segmenter(self._segmenter(site))
+            if site in generators:
+                yield from self._assault(subject, Kind.DIFFUSION).on_generator(generators[site])
+            if site in made:
+                yield from self._assault(subject, Kind.DIFFUSION).on_replays(made[site][0])
+        if len(made) > 1:
+            yield from self._sites(subjects, {site: images for site, (images, _) in made.items()})
+
+    def _assault(self, subject: Subject, kind: Kind) -> Assault:
+        released = kind in self.kinds[subject.site] or (kind is Kind.DIFFUSION and "prompt" in self.kinds[subject.site])
+        return Assault(subject=subject, target="released", released=released, seed=self.schedule.config.seed)
+
+    def _control(self, subject: Subject, target: Target) -> Assault:
+        return Assault(subject=subject, target=target, released=False, seed=self.schedule.config.seed)
+
+    def _segmenter(self, site: str) -> torch.nn.Module:
+        """Return a site's segmenter as it stood after the last step in which that site learnt."""
+        steps = [row["step"] for row in self.store.releases() if (row["site"], row["purpose"]) == (site, Purpose.LEARN)]
+        network = build_segmenter(self.schedule.setting)
+        network.load_state_dict(self.store.predictors(site)[max(steps)])
+        return network
+
+    def _segmenter_controls(self, subject: Subject) -> Iterator[Finding]:
+        err.print("training the controls")
+        few = replace(subject, patients=subject.patients[:FEW])
+        setting = self.schedule.setting
+        learnt = over_trained_segmenter(setting, few.patients, self.steps)
+        yield from self._control(few, "over-trained control").on_segmenter(learnt)
+        yield from self._control(subject, "untrained control").on_segmenter(build_segmenter(setting))
+
+    def _generator_controls(self, subject: Subject) -> Iterator[Finding]:
+        few, setting = replace(subject, patients=subject.patients[:FEW]), self.schedule.setting
+        like = next(iter(self.server.generators().values()))
+        seed = seed_of(setting.seed, "exposure", "replays")
+        controls: tuple[tuple[Target, Subject, Generator], ...] = (
+            ("over-trained control", few, over_trained_generator(like, setting, few.patients, self.steps)),
+            ("untrained control", subject, untrained_generator(like, setting)),
+        )
+        for target, attacked, generator in controls:
+            assault = self._control(attacked, target)
+            yield from assault.on_generator(generator)
+            yield from assault.on_replays(sample(generator, self.replays, seed)[0])
+
+    def _sites(self, subjects: Mapping[str, Subject], made: Mapping[str, Tensor]) -> Iterator[Finding]:
+        """Yield how well replays show which site they stand for, beside real images that nobody trained on."""
+        setting = self.schedule.setting
+        real = [slices_of(subjects[site].patients)[0] for site in made]
+        labels = torch.cat([torch.full((len(images),), row) for row, images in enumerate(real)])
+        classifier = site_classifier(
+            setting, torch.cat(real), labels, max(1, PASSES * len(labels) // setting.budget.batch)
+        )
+        for row, (site, images) in enumerate(made.items()):
+            others = slices_of(subjects[site].others)[0]
+            control = self._control(subjects[site], "real images control")
+            yield control.on_site(hits(classifier, others, row), len(made))
+            yield self._assault(subjects[site], Kind.DIFFUSION).on_site(hits(classifier, images, row), len(made))
+
+
+def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:
+    kinds = {kind for released in attack.kinds.values() for kind in released}
+    if kinds & {Kind.IMAGE, Kind.LABEL}:
+        yield "images or labels of patients left the sites as such; no attack is needed to see them."
+    if Kind.PROMPT in kinds:
+        yield "a prompt says which site it is of: it is released under that site's name."
+        yield "a site has one scanner in most sources; telling the scanner is then the same as telling the site."
+    if Kind.SEGMENTER not in kinds:
+        yield "no site released a segmenter; the one attacked was made by the server of what they released."
+    elif len(attack.kinds) > 1:
+        yield "the segmenter attacked is the one that stood after the site's last step; it may be a mean over sites."
+    fewest = min((finding.others for finding in findings), default=0)
+    if fewest < 100:
+        yield f"with {fewest} patients who were not trained on, a false-positive rate of 1 % cannot be resolved."
+
+
+def _table(found: Exposure) -> Table:
+    table = Table(title=f"Exposure of {found.schedule}, {found.strategy}, {found.replays} replays a site")
+    for column in ("target", "site", "attack", "measure", "value", "95 % interval", "chance", "patients"):
+        table.add_column(column, justify="right" if column in ("value", "95 % interval", "chance") else "left")
+    for row in found.findings:
+        mark = "[bold]" if row.exposes else ""
+        table.add_row(
+            row.target,
+            row.site,
+            row.attack,
+            row.measure,
+            f"{mark}{row.value:.2f}",
+            f"{row.low:.2f}-{row.high:.2f}",
+            f"{row.chance:.2f}",
+            f"{row.patients} + {row.others}",
+        )
+    return table
