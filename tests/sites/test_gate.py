@@ -94,6 +94,7 @@ def test_a_code_is_this_number_in_every_version() -> None:
         "BUSY": 9,
         "NO_REPLY": 10,
         "SITE_DIED": 11,
+        "COPIES": 12,
     }
 
 
