@@ -68,8 +68,16 @@ def _file_of(module: str) -> Path | None:
 
 
 def _imports_of(path: Path) -> Iterator[str]:
-    """Yield all that a file imports by absolute name; of `from a import b` both a and a.b, since b may be a module."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    """Yield all that a file imports by absolute name, but for types alone.
+
+    Of `from a import b` both a and a.b, since b may be a module.
+    """
+    nodes: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

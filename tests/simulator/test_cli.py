@@ -145,7 +145,7 @@ def processes_with(mark: str) -> list[int]:
 def test_an_interrupt_leaves_a_resumable_folder_and_no_process(
     wardround: Wardround, run_tiny: Run, tmp_path: Path, grid: str, number: signal.Signals
 ) -> None:
-    keys = {"arrivals": list("ABCD"), "budget": {"iterations": 40, "batch": 3}}
+    keys = {"arrivals": list("ABCD"), "budget": {"iterations": 200, "batch": 3}}
     whole = run_tiny("whole", **keys)
     mark, folder = f"WARDROUND_TEST_{uuid.uuid4().hex}", tmp_path / "run"
     process = subprocess.Popen(

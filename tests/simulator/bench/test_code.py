@@ -52,13 +52,13 @@ def test_which_files_count(file: str, counts: bool, monkeypatch: pytest.MonkeyPa
     assert (code.code_version(*SHIPPED) != before) is counts
 
 
-def test_the_weights_of_a_backbone_count_where_a_strategy_builds_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [("strategies.smdr", SHIPPED[1]), SHIPPED]
-    before = [code.code_version(*pair) for pair in names]
+def test_the_weights_of_the_backbone_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = ("strategies.smdr", SHIPPED[1])
+    before = code.code_version(*pair)
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.suffix == ".safetensors"))
     code.code_version.cache_clear()
-    assert [code.code_version(*pair) == old for pair, old in zip(names, before, strict=True)] == [False, True]
+    assert code.code_version(*pair) != before
 
 
 def test_another_release_of_a_numerical_library_is_other_code(monkeypatch: pytest.MonkeyPatch) -> None:
