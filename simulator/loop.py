@@ -90,8 +90,7 @@ def events_of(schedule: Schedule, server: Server[Any, Any]) -> Iterator[Event]:
 def run(schedule: Schedule, exchange: Exchange, store: Store, progress: Progress) -> None:
     """Run a schedule from where its store stands to the end. Raises `SitesFailed`."""
     seed = schedule.config.seed
-    with seeded(seed_of(seed, "server")):
-        server = schedule.strategy.server(schedule.strategy_config, schedule.setting)
+    server = schedule.new_server()
     newest = store.restore(server)
     events = list(events_of(schedule, server))
     done = [event for event in events if event.turn.serial <= newest]

@@ -23,7 +23,6 @@ from simulator.store import Store
 from simulator.terminal import out
 from sites.errors import UserError
 from sites.files import write_whole
-from sites.seeds import seed_of, seeded
 from strategies.common.segmenter import slices_of
 
 ACROSS = 10
@@ -36,8 +35,7 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
     """
     store = Store(folder)
     schedule = store.schedule()
-    with seeded(seed_of(schedule.config.seed, "server")):
-        server = schedule.strategy.server(schedule.strategy_config, schedule.setting)
+    server = schedule.new_server()
     store.load(server)
     made = server.replays(count)
     if not made:

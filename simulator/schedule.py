@@ -18,9 +18,10 @@ from simulator.document import Document
 from sites import sources
 from sites.errors import ConfigError, UserError
 from sites.gate import SitePolicy
+from sites.seeds import seed_of, seeded
 from sites.stream import Source, Visit
 from sites.wire import manifest_of
-from strategies import Strategy, load
+from strategies import Server, Strategy, load
 from strategies.setting import Setting
 
 
@@ -124,6 +125,11 @@ class Schedule:
             sites=self.timeline.seen,
             most_cases=max(visit.count for visits in self.timeline.visits.values() for visit in visits),
         )
+
+    def new_server(self) -> Server[Any, Any]:
+        """Build the strategy's server as a run begins with it, what is random in it drawn from the run's seed."""
+        with seeded(seed_of(self.config.seed, "server")):
+            return self.strategy.server(self.strategy_config, self.setting)
 
     def resolved(self) -> dict[str, Any]:
         """Return every setting, defaults included, as plain values that `resolve` takes again."""

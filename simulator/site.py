@@ -22,7 +22,7 @@ from sites.ledger import Ledger
 from sites.scoring import score_cases
 from sites.sealing import Seal, seal_of
 from sites.seeds import seed_of, seeded
-from sites.stream import Arrival, SiteStream
+from sites.stream import Arrival, SiteStream, Turn
 from sites.vault import Vault, locked
 from sites.wire import Payload, unpack
 from strategies.common.segmenter import build_segmenter, slices_of
@@ -90,14 +90,15 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
         down = unpack(contract.down.blank, contract.down.manifest, request.body)
         gate.received(request.body, contract.down.manifest, request.turn, request.purpose)
         vault = Vault(home.root / "vault", request.turn.serial)
-        up = (
-            _learn(request, home, schedule, down, vault)
-            if request.purpose is Purpose.LEARN
-            else _score(home, schedule, down, vault)
-        )
-        if request.purpose is Purpose.LEARN and gate.policy.most_copied is not None:
-            strategy, config = schedule.strategy, schedule.strategy_config
-            _guard(gate, request, home, schedule, strategy.generator(config, schedule.setting, down, up, home.site))
+        if request.purpose is Purpose.LEARN:
+            arrival = _arrival(home, schedule, request.turn)
+            up = _learn(schedule, arrival, down, vault)
+            if gate.policy.most_copied is not None:
+                strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
+                generator = strategy.generator(config, setting, down, up, home.site)
+                _guard(gate, schedule, arrival, request.turn, generator)
+        else:
+            up = _score(home, schedule, down, vault)
         body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose)
         if request.purpose is Purpose.LEARN:
             vault.commit()
@@ -116,26 +117,27 @@ def _hold_to(schedule_json: str, home: Home) -> None:
         raise Refused(Code.BAD_REQUEST)
 
 
-def _learn(request: Request, home: Home, schedule: Schedule, down: Payload, vault: Vault) -> Payload:
-    turn = request.turn
+def _arrival(home: Home, schedule: Schedule, turn: Turn) -> Arrival:
     stream = SiteStream(schedule.source, home.site, schedule.timeline.visits[home.site], home.root / "newest-step")
     seed = seed_of(schedule.config.seed, "learn", home.site, turn.step, turn.round)
-    arrival = Arrival(site=home.site, step=turn.step, round=turn.round, cases=stream.open(turn.step), seed=seed)
-    with seeded(seed):
+    return Arrival(site=home.site, step=turn.step, round=turn.round, cases=stream.open(turn.step), seed=seed)
+
+
+def _learn(schedule: Schedule, arrival: Arrival, down: Payload, vault: Vault) -> Payload:
+    with seeded(arrival.seed):
         up: Payload = schedule.strategy.learn(schedule.strategy_config, schedule.setting, down, arrival, vault)
     return up
 
 
-def _guard(gate: Gate, request: Request, home: Home, schedule: Schedule, generator: Generator | None) -> None:
+def _guard(gate: Gate, schedule: Schedule, arrival: Arrival, turn: Turn, generator: Generator | None) -> None:
     """Make replays with what is about to leave, as many as there are held-out images, and hold them to the policy."""
     if generator is None:
         return
     from strategies.common.denoising import sample
 
-    visit = [visit for visit in schedule.timeline.visits[home.site] if visit.step <= request.turn.step][-1]
-    trained = slices_of(schedule.source.train(home.site, visit.first, visit.count))[0]
-    held_out = slices_of(schedule.source.held_out(home.site, visit.count))[0]
-    seed = seed_of(schedule.config.seed, "guard", home.site, request.turn.serial)
+    trained = slices_of(arrival.cases)[0]
+    held_out = slices_of(schedule.source.held_out(arrival.site, len(arrival.cases)))[0]
+    seed = seed_of(schedule.config.seed, "guard", arrival.site, turn.serial)
     with seeded(seed):
         made = sample(generator, len(held_out), seed)[0]
     gate.guard(made, trained, held_out)

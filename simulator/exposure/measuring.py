@@ -58,8 +58,7 @@ def measure(store: Store, replays: int, steps: int) -> Exposure:
     """Attack what each site of a finished run released: `replays` images a site; controls are trained for `steps`."""
     schedule = store.schedule()
     config = schedule.config
-    with seeded(seed_of(config.seed, "server")):
-        server = schedule.strategy.server(schedule.strategy_config, schedule.setting)
+    server = schedule.new_server()
     store.load(server)
     with seeded(seed_of(config.seed, "exposure")):
         attack = _Run(store=store, schedule=schedule, server=server, replays=replays, steps=steps)

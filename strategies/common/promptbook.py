@@ -93,7 +93,8 @@ class PromptBook:
         if diffusion:
             self.diffusion[SHARED if shared else site] = dict(diffusion)
         self._made = {} if shared else {name: made for name, made in self._made.items() if name != site}
-        after = self._probe({name: self._weights()[name] for name in others}) if shared else {}
+        now = self._weights()
+        after = self._probe({name: now[name] for name in others}) if shared else {}
         moved = {name: float((after[name] - before[name]).square().mean().sqrt()) if shared else 0.0 for name in others}
         self.drift = [Diagnostic(name="drift", site=name, index=0, value=value) for name, value in moved.items()]
 

@@ -116,7 +116,7 @@ def test_an_error_of_the_code_is_a_failed_trial_with_its_traceback_kept(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("of all\nthings")
 
-    monkeypatch.setattr("strategies.finetune.FinetuneServer.absorb", broken)
+    monkeypatch.setattr("strategies.finetune.RelayServer.absorb", broken)
     assert bench(suite(), [], tmp_path / "out", Wanted(), as_json=True) == 1
     assert pd.read_csv(tmp_path / "out" / "results.csv")["reason"][0] == "ZeroDivisionError: of all things"
     root = BenchStore(tmp_path / "out").trial_root(here[0])
