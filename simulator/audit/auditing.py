@@ -79,7 +79,10 @@ def _site(site: SiteEvidence, receipts: tuple[Row, ...], *, complete: bool) -> S
     seal = site.seals[1] if site.seals else None
     return SiteAudit(
         site=site.home.site,
-        policy=Policy(admit=site.policy.admit, settings={key: str(value) for key, value in policy.items()}),
+        policy=Policy(
+            admit=site.policy.admit,
+            settings={key: "not set" if value is None else str(value) for key, value in policy.items()},
+        ),
         entries=entries,
         released=_totals(entry for entry in entries if entry.event == "release" and entry.standing != "withheld"),
         received=_totals(entry for entry in entries if entry.event == "received"),

@@ -28,7 +28,7 @@ def render(found: RunAudit | BenchAudit) -> str:
 
 
 def _fill(template: str, **values: object) -> str:
-    return fill(template, (_HERE / "audit.css",), _HERE, size=size, counted=counted, none=NONE, **values)
+    return fill(template, (_HERE / "audit.css",), _HERE, size=size, counted=counted, dash=NONE, **values)
 
 
 def _text_of(entry: Entry) -> str:

@@ -39,6 +39,7 @@ def test_a_run_that_went_well_passes(run_tiny: Run, wardround: Wardround) -> Non
     jsonschema.validate(json.loads((root / "audit.json").read_text()), json.loads(SCHEMA.read_text()))
     html = unescape((root / "audit.html").read_text())
     assert all(limit in html for limit in audit.limits)
+    assert "None" not in html
     assert wardround("audit", root, "--verify")[0] == 0
 
 
