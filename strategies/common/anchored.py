@@ -1,0 +1,98 @@
+"""A segmenter that goes from site to site, held by sums of what mattered: messages and server of SI and MAS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch import nn
+
+from sites.wire import Kind, Payload, Weights
+from strategies import Server, State, StrategyConfig
+from strategies.common.importance import Anchor, blank_parameters, parameters_of
+from strategies.common.normalization import SiteStatistics, Statistics
+from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.turns import Turns
+from strategies.setting import Setting
+
+
+class AnchoredConfig(StrategyConfig):
+    """Settings of methods that hold parameters: `statistics` says whose running statistics batch norm has."""
+
+    statistics: Statistics = "own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broadcast(Payload):
+    """What comes down to a site: the segmenter, the parameters to stay near, and how much each matters."""
+
+    segmenter: Annotated[Weights, Kind.SEGMENTER]
+    anchor: Annotated[Weights, Kind.SEGMENTER]
+    importance: Annotated[Weights, Kind.GRADIENT]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload(Payload):
+    """All that leaves a site: the segmenter, and what matters to it (zeros before a step's last round)."""
+
+    segmenter: Annotated[Weights, Kind.SEGMENTER]
+    importance: Annotated[Weights, Kind.GRADIENT]
+
+
+class AnchoredServer(Server[Broadcast, Upload]):
+    """Passes the segmenter from one site to the next, and sums what matters to each."""
+
+    def __init__(self, config: AnchoredConfig, setting: Setting) -> None:
+        self._segmenter = build_segmenter(setting)
+        self._anchor = Anchor(self._segmenter)
+        self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
+        self._turns = Turns(setting)
+
+    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Sites that arrive in one step learn one after another."""
+        return tuple((site,) for site in arriving)
+
+    def broadcast(self, site: str, step: int) -> Broadcast:
+        return Broadcast(
+            segmenter=self._segmenter.state_dict(), anchor=self._anchor.weights, importance=self._anchor.importance
+        )
+
+    def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
+        for site, upload in uploads.items():
+            self._segmenter.load_state_dict(dict(upload.segmenter))
+            self._statistics.keep(site, upload.segmenter)
+            if self._turns.take(site):
+                self._anchor.weights = parameters_of(self._segmenter)
+                for name, importance in upload.importance.items():
+                    self._anchor.importance[name] = self._anchor.importance[name] + importance
+
+    def predictor(self, site: str) -> nn.Module:
+        return self._statistics.segmenter_for(site)
+
+    def state_dict(self) -> State:
+        return {
+            **self._segmenter.state_dict(prefix="segmenter/"),
+            **self._anchor.state_dict(),
+            **self._statistics.state_dict(),
+            **self._turns.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        prefix = "segmenter/"
+        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._anchor.load_state_dict(state)
+        self._statistics.load_state_dict(state)
+        self._turns.load_state_dict(state)
+
+
+def blank_broadcast(config: StrategyConfig, setting: Setting) -> Broadcast:
+    """Return a broadcast without values."""
+    return Broadcast(
+        segmenter=blank_segmenter(setting), anchor=blank_parameters(setting), importance=blank_parameters(setting)
+    )
+
+
+def blank_upload(config: StrategyConfig, setting: Setting, first: bool) -> Upload:
+    """Return an upload without values."""
+    return Upload(segmenter=blank_segmenter(setting), importance=blank_parameters(setting))
