@@ -22,6 +22,11 @@ Run = Callable[..., Path]
 Wardround = Callable[..., tuple[int, str, str]]
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to the commands that it starts in the background, which then ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_run_ends_with_the_scores_and_the_path_of_the_report(
     wardround: Wardround, tiny: Tiny, tmp_path: Path
 ) -> None:
@@ -165,6 +170,7 @@ def test_an_interrupt_leaves_a_resumable_folder_and_no_process(
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it takes no lock
     )
     deadline = time.monotonic() + 120
     while len(read_rows(folder / "scores.jsonl")) < 5 and time.monotonic() < deadline:

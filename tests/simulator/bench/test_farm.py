@@ -50,6 +50,11 @@ def wait_for(holds: Callable[[], object], process: subprocess.Popen[str] | None 
         time.sleep(0.05)
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to the commands that it starts in the background, which then ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def mark() -> Iterator[str]:
     """A mark in the environment of every process of a test; those left at its end are killed."""
@@ -74,6 +79,7 @@ def command(suite: Callable[..., Path], mark: str, tmp_path: Path) -> Command:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509 - it takes no lock
         )
 
     return start
