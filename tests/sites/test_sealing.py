@@ -132,6 +132,13 @@ def test_no_change_of_a_character_goes_unseen(count: int, data: st.DataObject) -
     assert bool(faults_in(changed, hashes(count))) != same
 
 
+def test_a_last_row_without_its_end_was_edited() -> None:
+    text = "".join(lines(3))
+    for end in ("", " "):
+        (fault,) = faults_in(text[:-1] + end, hashes(3))
+        assert str(fault) == "row 2 was edited"
+
+
 def _parsed(line: str) -> object:
     try:
         return json.dumps(json.loads(line))
