@@ -30,7 +30,7 @@ def cosines(results: Results, schedule: str) -> Plate | None:
         name="cosines",
         title="How well gradients agree",
         caption="Cosine between the gradients that are aligned: 1 the same direction, 0 unrelated, below 0 at odds. "
-        "Mean over sites and trials, smoothed over a twentieth of the iterations. Dotted: a new step begins.",
+        "Mean over sites and trials, smoothed over a twentieth of the course. Dotted: a new step begins.",
         finding=f"Mean cosine of gradients over all iterations: {listed(texts)}.".replace("-", "\N{MINUS SIGN}"),
         draw=partial(_cosines, results, rows, [int(start) for start in starts if start]),
     )
@@ -55,7 +55,7 @@ def _cosines(results: Results, rows: pd.DataFrame, starts: list[int]) -> Figure:
         axes.set_title(_cosine(title), loc="left", fontsize=9.5)
         axes.yaxis.set_major_formatter(Plain(useOffset=False))
         plain(axes)
-    grid[-1, 0].set_xlabel("iteration")
+    grid[-1, 0].set_xlabel("iterations that aligned by the term")
     return figure
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,7 @@ from strategies.common.augmentation import Augmenter
 from strategies.setting import Augmentation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Term = Literal["orientational", "arbitrary", "plain"]
 
 
 class AlignmentConfig(BaseModel):
@@ -113,52 +115,44 @@ def train_aligned(
     seed: int,
     augmentation: Augmentation = "none",
 ) -> Cosines:
-    """Train a network in place; every iteration sees `batch` slices in all, shared out among its terms.
+    """Train a network in place; every iteration sees `batch` slices in all, half of them on each side of one term.
 
-    Without past sites the orientational term falls away, and the arbitrary one pairs the newest site under two
-    simulated scanners. With both terms off this is plain training, half on the newest site, half on the past.
+    The term of an iteration is drawn, so that its gradient is that of J_ori + lambda J_arb on average: one of both at
+    every iteration would cost twice the passes, over batches half as large. Without past sites the orientational term
+    falls away, and the arbitrary one pairs the newest site under two simulated scanners. With both terms off this is
+    plain training, half on the newest site, half on the past.
     """
     generator = torch.Generator().manual_seed(seed)
     augmenter = Augmenter(augmentation, seed)
-    part = max(2, batch // (4 if config.arbitrary else 2))
-    every = [*past, newest]
-    cosines = Cosines()
+    half, every, cosines = max(2, batch // 2), [*past, newest], Cosines()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     parameters = list(network.parameters())
     network.train()
     for _ in range(iterations):
-        now = newest.draw(part, generator, augmenter)
-        before = (
-            _pick(past, generator).draw(part, generator, augmenter) if past else newest.draw(part, generator, augmenter)
-        )
-        terms: list[tuple[float, list[Tensor]]] = []
-        if config.orientational and past:
-            gradient, cosine = aligned_gradient(
-                network, loss_of, now, before, inner_step=config.inner_step, exact=config.exact
-            )
-            terms.append((1.0, gradient))
-            cosines.orientational.append(cosine)
+        term = _term(config, bool(past), generator)
+        pair = _ordered_pair(every, generator) if term == "arbitrary" else (newest, _pick(past or [newest], generator))
+        first, second = (domain.draw(half, generator, augmenter) for domain in pair)
+        if term == "plain":
+            gradient = _plain_gradient(network, loss_of, first, second)
         else:
-            terms.append((1.0, _plain_gradient(network, loss_of, now, before)))
-        if config.arbitrary:
-            one, two = (domain.draw(part, generator, augmenter) for domain in _ordered_pair(every, generator))
             if not past:
-                one, two = (Batch(augmenter.shifted(drawn.images), drawn.masks) for drawn in (one, two))
+                first, second = (Batch(augmenter.shifted(drawn.images), drawn.masks) for drawn in (first, second))
             gradient, cosine = aligned_gradient(
-                network,
-                loss_of,
-                one,
-                two,
-                inner_step=config.inner_step,
-                exact=config.exact,
+                network, loss_of, first, second, inner_step=config.inner_step, exact=config.exact
             )
-            terms.append((config.weight, gradient))
-            cosines.arbitrary.append(cosine)
-        for position, parameter in enumerate(parameters):
-            parameter.grad = sum((weight * gradient[position] for weight, gradient in terms), torch.zeros(()))
+            getattr(cosines, term).append(cosine)
+        for parameter, value in zip(parameters, gradient, strict=True):
+            parameter.grad = value
         optimizer.step()
         schedule.step()
     return cosines
+
+
+def _term(config: AlignmentConfig, past: bool, generator: torch.Generator) -> Term:
+    """Draw the term of an iteration: the arbitrary one `weight` times as often as the orientational (or plain) one."""
+    other: Term = "orientational" if config.orientational and past else "plain"
+    share = config.weight / (1 + config.weight) if config.arbitrary else 0.0
+    return "arbitrary" if float(torch.rand((), generator=generator)) < share else other
 
 
 def _plain_gradient(network: nn.Module, loss_of: Loss, first: Batch, second: Batch) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Noise and back: how pairs are corrupted to teach a generator, and how it makes pairs out of noise.
 
-v-prediction (Salimans & Ho, ICLR 2022) on a cosine schedule (Nichol & Dhariwal, ICML 2021); DPM-Solver++ (Lu et al.,
-2022) for sampling.
+v-prediction (Salimans & Ho, ICLR 2022) on a cosine schedule (Nichol & Dhariwal, ICML 2021), its noise levels weighed
+by min-SNR (Hang et al., ICCV 2023); DPM-Solver++ (Lu et al., 2022) for sampling.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from strategies.common.diffusion import Generator
 
 TIMESTEPS = 1000
+MOST_SNR = 5.0
+LEAST_WEIGHT = 0.1
 
 
 def noise_scheduler() -> DDPMScheduler:
@@ -26,8 +28,9 @@ def noise_scheduler() -> DDPMScheduler:
 class Corruption:
     """Draws noise levels for pairs, and says what the network should answer.
 
-    `joint`: one level for both halves. `mask_first`: half of the batch shows the clean mask and a noisy image, the
-    other half a noisy mask beside an image that is all noise; each counts only where it is noisy.
+    `joint`: one level for both halves. `mask_first`: three quarters of the batch show the clean mask and a noisy
+    image, the rest a noisy mask (it is the easier to learn) beside an image that is all noise; each counts only where
+    it is noisy.
     """
 
     def __init__(self, generator: Generator, draws: torch.Generator) -> None:
@@ -45,15 +48,16 @@ class Corruption:
         image_time = torch.randint(TIMESTEPS, (count,), generator=self._draws)
         mask_time = image_time.clone()
         kept = self._kept[image_time].view(-1, 1, 1, 1).expand_as(pairs).clone()
-        weight = torch.ones_like(pairs)
+        # min(SNR, 5) / (SNR + 1), SNR being kept / (1 - kept); the floor keeps what is decided in the thick of noise.
+        weight = torch.minimum(kept, MOST_SNR * (1 - kept)) + LEAST_WEIGHT
         if self._generator.config.order == "mask_first":
-            half = count // 2
-            image_time[half:] = TIMESTEPS - 1
-            mask_time[:half] = 0
-            kept[:half, split:] = 1.0
-            kept[half:, :split] = self._kept[-1]
-            weight[:half, split:] = 0.0
-            weight[half:, :split] = 0.0
+            images = count - max(1, count // 4)
+            image_time[images:] = TIMESTEPS - 1
+            mask_time[:images] = 0
+            kept[:images, split:] = 1.0
+            kept[images:, :split] = self._kept[-1]
+            weight[:images, split:] = 0.0
+            weight[images:, :split] = 0.0
         velocity = kept.sqrt() * noise - (1 - kept).sqrt() * pairs
         return kept.sqrt() * pairs + (1 - kept).sqrt() * noise, image_time, mask_time, velocity, weight / weight.mean()
 

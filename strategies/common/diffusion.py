@@ -125,15 +125,19 @@ class Generator(nn.Module):
         return velocity
 
     def fold(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Fold images [N, C, H, W] in 0..1 and masks [N, S, H, W] in 0..1 into pairs; masks get a soft rim."""
+        """Fold images [N, C, H, W] in 0..1 and masks [N, S, H, W] in 0..1 into pairs.
+
+        Images enter as their square root, since noise would bury faint contrast in the dark of a far-off coil; masks
+        get a soft rim.
+        """
         soft = avg_pool2d(masks.float(), 3, stride=1, padding=1)
-        return pixel_unshuffle(torch.cat([images, soft], dim=1) * 2 - 1, self.config.unshuffle)
+        return pixel_unshuffle(torch.cat([images.sqrt(), soft], dim=1) * 2 - 1, self.config.unshuffle)
 
     def unfold(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Undo `fold`: images float32 in 0..1, masks uint8."""
         flat = pixel_shuffle(pairs, self.config.unshuffle)
         images, masks = flat[:, : self.shape.channels], flat[:, self.shape.channels :]
-        return ((images + 1) / 2).clamp(0, 1), (masks > 0).to(torch.uint8)
+        return ((images + 1) / 2).clamp(0, 1).square(), (masks > 0).to(torch.uint8)
 
 
 class LowRank(nn.Module):

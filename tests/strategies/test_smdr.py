@@ -67,8 +67,9 @@ def test_a_run_keeps_the_cosines_of_its_alignment_and_the_drift_of_its_prompts(r
     folder = run_tiny(strategy={**small("smdr"), "retention": "replay"}, arrivals=["A", "B", "C"])
     kept = pd.DataFrame(Store(folder).diagnostics())
     counts = kept.groupby(["name", "step"]).size()
-    assert counts["cosine_arbitrary"].to_dict() == {1: 3, 2: 3, 3: 3}
-    assert counts["cosine_orientational"].to_dict() == {2: 3, 3: 3}
+    aligned = counts["cosine_arbitrary"].add(counts["cosine_orientational"], fill_value=0)
+    assert aligned[[2, 3]].tolist() == [3, 3], "every iteration aligns, by one term or the other"
+    assert 1 not in counts["cosine_orientational"]
     assert counts["drift"].to_dict() == {2: 1, 3: 2}
     assert kept[kept["name"] != "drift"]["value"].between(-1, 1).all()
     assert (kept[kept["name"] == "drift"]["value"] > 0).all()

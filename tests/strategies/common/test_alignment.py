@@ -113,9 +113,16 @@ def trained(config: AlignmentConfig) -> tuple[list[float], list[float]]:
 def test_each_term_is_on_a_switch_of_its_own() -> None:
     for orientational in (False, True):
         for arbitrary in (False, True):
-            config = AlignmentConfig(orientational=orientational, arbitrary=arbitrary)
-            logged = trained(config)
-            assert [len(part) for part in logged] == [150 * orientational, 150 * arbitrary]
+            counts = [len(part) for part in trained(AlignmentConfig(orientational=orientational, arbitrary=arbitrary))]
+            assert [count > 0 for count in counts] == [orientational, arbitrary]
+            assert sum(counts) == 150 if orientational else sum(counts) < 150
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0, 3.0])
+def test_the_weight_says_how_often_the_arbitrary_term_is_drawn(weight: float) -> None:
+    orientational, arbitrary = trained(AlignmentConfig(weight=weight))
+    assert len(orientational) + len(arbitrary) == 150
+    assert len(arbitrary) / 150 == pytest.approx(weight / (1 + weight), abs=0.12)
 
 
 def test_a_strong_alignment_turns_the_gradients_of_conflicting_sites_towards_each_other() -> None:
@@ -135,11 +142,11 @@ def pictures() -> tuple[nn.Module, Domain]:
 def test_the_first_site_is_paired_with_itself_under_another_scanner() -> None:
     net, site = pictures()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    cosines = train_aligned(
-        net, squared, site, [], AlignmentConfig(), optimizer=optimizer, iterations=5, batch=8, seed=0
-    )
+    config = AlignmentConfig(weight=1e9)
+    cosines = train_aligned(net, squared, site, [], config, optimizer=optimizer, iterations=5, batch=8, seed=0)
     assert cosines.orientational == []
     assert len(cosines.arbitrary) == 5
+    assert all(0 < value < 1 for value in cosines.arbitrary)
 
 
 def test_one_seed_gives_the_same_network() -> None:

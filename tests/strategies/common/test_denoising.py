@@ -22,16 +22,27 @@ def test_one_seed_gives_the_same_pictures_however_they_are_batched(generator: Ge
     assert not torch.equal(one[0], sample(generator, 5, seed=8)[0])
 
 
-def test_mask_first_shows_the_clean_mask_to_one_half_and_counts_only_what_is_noisy(generator: Generator) -> None:
+def test_mask_first_shows_the_clean_mask_to_most_and_counts_only_what_is_noisy(generator: Generator) -> None:
     pairs = torch.rand(8, *generator.size) * 2 - 1
     noisy, image_time, mask_time, _, weight = Corruption(generator, torch.Generator().manual_seed(0))(pairs)
     split = generator.image_channels
-    assert torch.equal(noisy[:4, split:], pairs[:4, split:])
-    assert mask_time[:4].tolist() == [0] * 4
-    assert image_time[4:].tolist() == [999] * 4
-    assert not weight[:4, split:].any()
-    assert not weight[4:, :split].any()
+    assert torch.equal(noisy[:6, split:], pairs[:6, split:])
+    assert mask_time[:6].tolist() == [0] * 6
+    assert image_time[6:].tolist() == [999] * 2
+    assert not weight[:6, split:].any()
+    assert not weight[6:, :split].any()
     assert weight.mean() == pytest.approx(1.0)
+
+
+def test_levels_without_noise_and_those_of_nothing_but_noise_count_least(generator: Generator) -> None:
+    _, image_time, _, _, weight = Corruption(generator, torch.Generator().manual_seed(1))(
+        torch.zeros(64, *generator.size)
+    )
+    times, each = image_time[:48], weight[:48, 0, 0, 0]
+    middle = each[(times > 200) & (times < 500)].min()
+    assert each[times < 50].max() < middle
+    assert each[times > 900].max() < middle
+    assert each.min() > 0
 
 
 def test_noise_that_is_given_is_the_noise_that_is_used(generator: Generator) -> None:
