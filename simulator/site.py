@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from simulator.contract import Contract, Contracts, Purpose, Reply, Request
 from simulator.document import Document
@@ -25,10 +25,8 @@ from sites.seeds import seed_of, seeded
 from sites.stream import Arrival, SiteStream, Turn
 from sites.vault import Vault, locked
 from sites.wire import Payload, unpack
+from strategies import ImageMaker
 from strategies.common.segmenter import build_segmenter, slices_of
-
-if TYPE_CHECKING:
-    from strategies.common.diffusion import Generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +93,7 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
             up = _learn(schedule, arrival, down, vault)
             if gate.policy.most_copied is not None:
                 strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
-                generator = strategy.generator(config, setting, down, up, home.site)
-                _guard(gate, schedule, arrival, request.turn, generator)
+                _guard(gate, schedule, arrival, request.turn, strategy.remake(config, setting, down, up, home.site))
         else:
             up = _score(home, schedule, down, vault)
         body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose)
@@ -129,17 +126,15 @@ def _learn(schedule: Schedule, arrival: Arrival, down: Payload, vault: Vault) ->
     return up
 
 
-def _guard(gate: Gate, schedule: Schedule, arrival: Arrival, turn: Turn, generator: Generator | None) -> None:
+def _guard(gate: Gate, schedule: Schedule, arrival: Arrival, turn: Turn, maker: ImageMaker | None) -> None:
     """Make replays with what is about to leave, as many as there are held-out images, and hold them to the policy."""
-    if generator is None:
+    if maker is None:
         return
-    from strategies.common.denoising import sample
-
     trained = slices_of(arrival.cases)[0]
     held_out = slices_of(schedule.source.held_out(arrival.site, len(arrival.cases)))[0]
     seed = seed_of(schedule.config.seed, "guard", arrival.site, turn.serial)
     with seeded(seed):
-        made = sample(generator, len(held_out), seed)[0]
+        made = maker(len(held_out), seed)
     gate.guard(made, trained, held_out)
 
 

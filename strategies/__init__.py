@@ -114,8 +114,12 @@ def as_sent(config: StrategyConfig, setting: Setting, weights: Weights, images: 
     return weights
 
 
-def no_generator(config: StrategyConfig, setting: Setting, down: Payload, up: Payload, site: str) -> None:
-    """Return that there is no generator in what leaves."""
+# Makes a number of images (float32 [N, C, H, W] in 0..1) from a seed's noise.
+ImageMaker = Callable[[int, int], Tensor]
+
+
+def no_images(config: StrategyConfig, setting: Setting, down: Payload, up: Payload, site: str) -> None:
+    """Say that no images can be made of what leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +135,8 @@ class Strategy(Generic[C, Down, Up]):
     that came down, or fit that to the site's held-out images (float32 [N, C, H, W], without labels). `blank_vault` is
     what a site keeps between turns, by group, without values: for those who ask before they take part.
 
-    `generator` is called at a site whose policy guards against copies, before its release: it builds the generator
-    that a receiver could make of what came down and what is about to leave (None: there is none in it).
+    `remake` is called at a site whose policy guards against copies, before its release: it returns what makes images
+    as a receiver could of what came down and what is about to leave (None: no images can be made of it).
     """
 
     config: type[C]
@@ -143,7 +147,7 @@ class Strategy(Generic[C, Down, Up]):
     family: Family
     at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
     blank_vault: Callable[[C, Setting], Mapping[str, Weights]] = nothing_kept
-    generator: Callable[[C, Setting, Down, Up, str], Generator | None] = no_generator
+    remake: Callable[[C, Setting, Down, Up, str], ImageMaker | None] = no_images
 
 
 # Every file beside this one is a strategy but the seam's own.

@@ -19,8 +19,9 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Diagnostic, Server, State, Strategy
+from strategies import Diagnostic, ImageMaker, Server, State, Strategy
 from strategies.common.alignment import Cosines, train_aligned
+from strategies.common.denoising import sample
 from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     ModulationConfig,
@@ -129,9 +130,10 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     return Upload(prompt=prompt, diffusion=diffusion)
 
 
-def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator:
-    """Return the generator that the server could make of an upload."""
-    return put(new_generator(config, setting), {**down.diffusion, **up.diffusion, **up.prompt})
+def remake(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> ImageMaker:
+    """Return what makes images as a receiver could of an upload."""
+    generator = put(new_generator(config, setting), {**down.diffusion, **up.diffusion, **up.prompt})
+    return lambda count, seed: sample(generator, count, seed)[0]
 
 
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
@@ -154,5 +156,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
-    generator=generator,
+    remake=remake,
 )

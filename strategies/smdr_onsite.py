@@ -19,8 +19,9 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Diagnostic, Server, State, Strategy
+from strategies import Diagnostic, ImageMaker, Server, State, Strategy
 from strategies.common.alignment import Domain, train_aligned
+from strategies.common.denoising import sample
 from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     SHARED,
@@ -149,11 +150,12 @@ def _past(config: Config, setting: Setting, weights: Mapping[str, Weights]) -> l
     return past
 
 
-def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator:
-    """Return the generator that a receiver could make of an upload."""
+def remake(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> ImageMaker:
+    """Return what makes images as a receiver could of an upload."""
     diffusion = rows_of(down.diffusion)
     start = diffusion.get(site) or diffusion[SHARED]
-    return put(new_generator(config, setting), {**start, **up.diffusion, **up.prompt})
+    generator = put(new_generator(config, setting), {**start, **up.diffusion, **up.prompt})
+    return lambda count, seed: sample(generator, count, seed)[0]
 
 
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
@@ -184,5 +186,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
-    generator=generator,
+    remake=remake,
 )
