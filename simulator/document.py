@@ -15,6 +15,8 @@ from sites.errors import ConfigError
 Place = tuple[str | int, ...]
 M = TypeVar("M", bound=BaseModel)
 
+# A bench reads a site's policy thousands of times; libyaml's parser takes a tenth of the time where it is there.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Keys that may be given as a bare name, and the key that the name stands for: an override may add settings to it.
 SHORTHANDS = {"source": "kind", "strategy": "name"}
 
@@ -31,7 +33,7 @@ class Document:
     def read(cls, path: Path) -> Document:
         """Read a file. Raises `ConfigError` where it is missing, not YAML, not a mapping, or repeats a key."""
         try:
-            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            node = yaml.compose(path.read_text(encoding="utf-8"), Loader=LOADER)
         except OSError as error:
             raise ConfigError(f"{path}: can't be read ({error.strerror}); check the path") from error
         except UnicodeDecodeError as error:
@@ -121,7 +123,7 @@ def _build(node: yaml.Node, place: Place, path: Path, origins: dict[Place, str])
         return built
     if isinstance(node, yaml.SequenceNode):
         return [_build(child, (*place, position), path, origins) for position, child in enumerate(node.value)]
-    return yaml.SafeLoader("").construct_object(node)
+    return yaml.constructor.SafeConstructor().construct_object(node)
 
 
 def _child(target: Any, part: str) -> Any:
