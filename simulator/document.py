@@ -20,6 +20,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # Keys that may be given as a bare name, and the key that the name stands for: an override may add settings to it.
 SHORTHANDS = {"source": "kind", "strategy": "name"}
 
+OVERRIDE = "--set "
+
 
 class Document:
     """The content of a YAML file (a mapping) with the origin of each key: a line of the file, or an override."""
@@ -55,7 +57,7 @@ class Document:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {assignment}: the value is not YAML") from error
-        self.assign(key, value, f"--set {assignment}")
+        self.assign(key, value, f"{OVERRIDE}{assignment}")
 
     def assign(self, key: str, value: Any, origin: str) -> None:
         """Set a dotted key to a value that comes from `origin`. Raises `ConfigError` where the key leads nowhere."""
@@ -84,6 +86,10 @@ class Document:
         while known and known not in self._origins:
             known = known[:-1]
         return self._origins.get(known, str(self.path))
+
+    def base(self, place: Iterable[str | int]) -> Path:
+        """Return what a relative path under a key is relative to: the folder of the YAML, or the current one."""
+        return Path() if self.origin(place).startswith(OVERRIDE) else self.path.parent
 
     def validated(self, model: type[M], data: Any, at: Place = ()) -> M:
         """Return a model of a part of the document. Raises `ConfigError` with a line for every mistake."""

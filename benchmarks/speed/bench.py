@@ -13,6 +13,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -35,27 +37,35 @@ def suite_of(folder: Path, seeds: int) -> Path:
     return path
 
 
-def resident(pid: int) -> float:
-    """Return a process's resident memory in MB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
+def stat_of(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on: state, parent, ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def workers() -> list[int]:
-    """Return this user's Ray workers that run trials."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"ray::_Worker" in path.read_bytes() and path.stat().st_uid == os.getuid():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+    """Return the Ray workers that run trials for this process, and for no other bench of the machine."""
+    parents, named = {}, []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(path.name)] = int(stat_of(int(path.name))[1])
+            if b"ray::_Worker" in (path / "cmdline").read_bytes():
+                named.append(int(path.name))
+    return [pid for pid in named if os.getpid() in ancestors(pid, parents)]
+
+
+def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    while (pid := parents.get(pid, 0)) > 0:
+        yield pid
 
 
 def cpu_of(pid: int) -> float:
     """Return the CPU seconds that a process has taken, in user code and in the kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(map(int, stat_of(pid)[11:13])) / TICKS
+
+
+def resident(pid: int) -> float:
+    """Return a process's resident memory in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
 @dataclass(frozen=True, kw_only=True)

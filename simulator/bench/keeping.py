@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from simulator.store import Store
 from sites.errors import UserError
 from sites.files import write_whole
 from sites.vault import versions_in
@@ -22,9 +21,8 @@ def tidy(root: Path, keep: Keep) -> None:
     networks: only what a turn done again would start from goes; every command works on the trial as on a run
     results: segmenters and checkpoint go, too; scores, times, ledgers, receipts and the sites' vaults stay
     """
-    store = Store(root)
-    for site in store.schedule().timeline.sites:
-        for version in versions_in(store.home(site).root / "vault")[:-1]:
+    for vault in root.glob("sites/*/vault"):
+        for version in versions_in(vault)[:-1]:
             shutil.rmtree(version)
     if keep == "networks":
         return

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from simulator.bench import summary, words
+from simulator.bench import costs, summary, words
 from simulator.bench.chapters import Chapter
 from simulator.bench.results import Results
-from simulator.bench.tables import MARK, Cell, Column, cost_table, trial_list
+from simulator.bench.tables import MARK, Cell, Column, trial_list
 from simulator.report.template import fill
 from simulator.report.words import NONE, counted
 from sites.files import write_whole
@@ -56,8 +56,8 @@ def render(results: Results, chapters: Sequence[Chapter], suite: str = "") -> st
         kinds=[kind for kind in words.SENSITIVITY if any(kind in row.kinds.split() for row in rows)],
         lost=summary.lost(results),
         exposed=summary.exposed(results),
-        price=summary.price(results),
-        costs=cost_table(results),
+        price=costs.price(results),
+        costs=costs.cost_table(results),
         trials=trial_list(results),
         suite=suite,
         mark=MARK,

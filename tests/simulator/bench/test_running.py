@@ -63,6 +63,32 @@ def test_a_trial_that_is_done_is_not_run_again(suite: Write, here: list[str], tm
     assert [(folder / name).read_bytes() for name in TABLES] == before
 
 
+def test_parts_run_one_after_another_end_as_the_whole_run_at_once(
+    suite: Write, here: list[str], tmp_path: Path
+) -> None:
+    path = suite(seeds=2)
+    assert bench(path, [], tmp_path / "whole", Wanted(), as_json=True) == 0
+    for part in (Wanted(seeds=(1,)), Wanted(only=("joint",)), Wanted()):
+        assert bench(path, [], tmp_path / "parts", part, as_json=True) == 0
+    assert len(here) == 4 + 4
+    for name in TABLES:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_a_folder_that_has_moved_goes_on_with_what_it_has(suite: Write, here: list[str], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("admit: [image, label, score]\n")
+    path = suite(strategies=["finetune", {"name": "joint", "policy": "own.yaml"}])
+    assert bench(path, [], tmp_path / "out", Wanted(only=("joint",)), as_json=True) == 0
+    here.clear()
+    elsewhere = tmp_path / "another" / "machine"
+    elsewhere.mkdir(parents=True)
+    for name in ("suite.yaml", "tiny.yaml", "own.yaml", "out"):
+        (tmp_path / name).rename(elsewhere / name)
+    assert bench(elsewhere / path.name, [], elsewhere / "out", Wanted(), as_json=True) == 0
+    assert len(here) == 1
+    assert set(pd.read_csv(elsewhere / "out" / "results.csv")["status"]) == {"done"}
+
+
 def test_a_suite_may_grow_in_its_folder(suite: Write, here: list[str], tmp_path: Path) -> None:
     bench(suite(), [], tmp_path / "out", Wanted(), as_json=True)
     here.clear()
