@@ -203,7 +203,7 @@ def from_json(text: str) -> Schedule:
 
 
 def rebuild(document: Document) -> Schedule:
-    """Do as `resolve` does for a run that has begun: its sites have copies of their policies, which may be gone."""
+    """Do as `resolve` does for a run that has begun, whose sites hold copies of policies that may be gone."""
     config = document.validated(ScheduleConfig, document.data)
     try:
         strategy = load(config.strategy.name)
