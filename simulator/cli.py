@@ -153,7 +153,9 @@ def replay(
 
     with loading():
         from simulator import replaying
+        from simulator.bench.keeping import demand_networks
 
+    demand_networks(folder)
     replaying.replay(folder, count, as_json=output is Format.JSON)
 
 
@@ -168,8 +170,10 @@ def exposure(
     from simulator.terminal import loading
 
     with loading():
+        from simulator.bench.keeping import demand_networks
         from simulator.exposure.measuring import expose
 
+    demand_networks(folder)
     expose(folder, replays, control_steps, as_json=output is Format.JSON)
 
 

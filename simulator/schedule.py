@@ -187,7 +187,7 @@ def schedule_document(path: Path) -> Document:
 
 def resolve(document: Document) -> Schedule:
     """Return the schedule that a document describes. Raises `ConfigError` with file, line, key and fix."""
-    schedule = _resolve(document)
+    schedule = rebuild(document)
     for name in (schedule.config.policy, *schedule.config.site_policies.values()):
         if not _policy_path(name).exists():
             raise ConfigError(
@@ -199,10 +199,11 @@ def resolve(document: Document) -> Schedule:
 
 def from_json(text: str) -> Schedule:
     """Rebuild a schedule from `Schedule.as_json`."""
-    return _resolve(Document(Path(), json.loads(text), {}))
+    return rebuild(Document(Path(), json.loads(text), {}))
 
 
-def _resolve(document: Document) -> Schedule:
+def rebuild(document: Document) -> Schedule:
+    """Do as `resolve` does for a run that has begun, whose sites hold copies of policies that may be gone."""
     config = document.validated(ScheduleConfig, document.data)
     try:
         strategy = load(config.strategy.name)
@@ -225,13 +226,14 @@ def _resolve(document: Document) -> Schedule:
         ),
         strategy=strategy,
         strategy_config=strategy_config,
-        source_config=_rooted(source_config, base),
+        source_config=_rooted(source_config, document),
     )
 
 
-def _rooted(config: BaseModel, base: Path) -> BaseModel:
-    """Take relative paths in a source's settings as relative to the YAML file that holds them."""
-    paths = {name: (base / value).resolve() for name, value in config if isinstance(value, Path)}
+def _rooted(config: BaseModel, document: Document) -> BaseModel:
+    """Take a relative path in a source's settings as relative to where it was written."""
+    at = {name: document.base(("source", name)) for name, _ in config}
+    paths = {name: (at[name] / value).resolve() for name, value in config if isinstance(value, Path)}
     return config.model_copy(update=paths)
 
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from simulator.schedule import Schedule, as_yaml, read_schedule
+from simulator.schedule import Schedule, as_yaml, rebuild, schedule_document
 from simulator.site import Home
 from sites.errors import UserError
 from sites.files import write_whole
@@ -66,7 +66,7 @@ class Store:
 
     def schedule(self) -> Schedule:
         """Return the schedule that the run was started with."""
-        return read_schedule(self.root / "config.yaml")
+        return rebuild(schedule_document(self.root / "config.yaml"))
 
     def home(self, site: str) -> Home:
         """Return a simulated site's private folder."""

@@ -62,6 +62,56 @@ def tiny(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def write_saml(root: Path) -> Path:
+    """Write small volumes in the shape of the six-site prostate data: numbers with holes, a mask's name in capitals."""
+    import nibabel as nib
+    import numpy as np
+
+    for site, count in {"RUNMC": 30, "BMC": 30, "I2CVB": 19, "UCL": 13, "BIDMC": 12, "HK": 12}.items():
+        (root / site).mkdir(parents=True)
+        for number in range(count):
+            voxels = np.random.default_rng(number).integers(0, 900, (12, 12, 3)).astype(np.int16)
+            mask = np.zeros((12, 12, 3), np.uint8)
+            mask[3:8, 4:9, 1:] = 1
+            mask[3:5, 4:6, 1] = 2 if site in ("RUNMC", "BMC") else 1
+            word = "Segmentation" if site == "BMC" else "segmentation"
+            name = f"Case{2 * number:02d}"
+            affine = np.diag([-0.6, -0.6, 3.0, 1.0])
+            nib.save(nib.Nifti1Image(voxels, affine), root / site / f"{name}.nii.gz")
+            nib.save(nib.Nifti1Image(mask, affine), root / site / f"{name}_{word}.nii.gz")
+    return root
+
+
+def write_dofe(root: Path, cases: int = 50) -> Path:
+    """Write small pictures in the shape of the four-site fundus data: masks in grey codes, some of them as colour."""
+    import numpy as np
+    from PIL import Image
+
+    for domain in range(1, 5):
+        for side in ("train", "test"):
+            folders = [root / f"Domain{domain}" / side / "ROIs" / name for name in ("image", "mask")]
+            for folder in folders:
+                folder.mkdir(parents=True)
+            for number in range(cases):
+                pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3)).astype(np.uint8)
+                mask = np.full((16, 16), 255, np.uint8)
+                mask[2:14, 2:14] = 128
+                mask[6:10, 6:10] = 0
+                mask[2, 2:14] = 210  # resampling leaves codes between those that are meant
+                Image.fromarray(pixels).save(folders[0] / f"V{number:04d}.png")
+                Image.fromarray(mask if domain < 3 else np.stack([mask] * 3, -1)).save(
+                    folders[1] / f"V{number:04d}.png"
+                )
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders in the shape of the public data sets, by the name of the schedule and of the suite that read them."""
+    root = tmp_path_factory.mktemp("real")
+    return {"prostate-real": write_saml(root / "saml"), "fundus-real": write_dofe(root / "dofe")}
+
+
 @pytest.fixture
 def plain() -> Setting:
     """A setting that is all at its smallest: one structure, 16 x 16 pixels, three iterations, sites A and B."""

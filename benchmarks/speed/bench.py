@@ -3,7 +3,8 @@
     python benchmarks/speed/bench.py throughput    # two workers against one: 1.7 or more on two quiet cores
     python benchmarks/speed/bench.py harness       # 500 trivial trials: seconds of harness a trial, memory over time
 
-On a machine that does other work too, trust the ratio and the CPU seconds, not the wall clock.
+CPU seconds stand beside the wall clock: where workers got much less than a core each, the machine was not quiet, and
+the wall clock says nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +28,7 @@ from simulator.bench.store import BenchStore
 from simulator.bench.trials import Suite, read_suite
 
 TRIVIAL = ("budget.iterations=1", "budget.batch=1", "cases={train: 1, held_out: 1}")
-PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 def suite_of(folder: Path, seeds: int) -> Path:
@@ -32,25 +37,69 @@ def suite_of(folder: Path, seeds: int) -> Path:
     return path
 
 
+def stat_of(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on: state, parent, ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def workers() -> list[int]:
+    """Return the Ray workers that run trials for this process, and for no other bench of the machine."""
+    parents, named = {}, []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(path.name)] = int(stat_of(int(path.name))[1])
+            if b"ray::_Worker" in (path / "cmdline").read_bytes():
+                named.append(int(path.name))
+    return [pid for pid in named if os.getpid() in ancestors(pid, parents)]
+
+
+def ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    while (pid := parents.get(pid, 0)) > 0:
+        yield pid
+
+
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds that a process has taken, in user code and in the kernel."""
+    return sum(map(int, stat_of(pid)[11:13])) / TICKS
+
+
 def resident(pid: int) -> float:
     """Return a process's resident memory in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
-def workers() -> list[int]:
-    """Return this user's Ray workers that run trials."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if b"ray::_Worker" in path.read_bytes() and path.stat().st_uid == os.getuid():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """How a bench stood when so many of its trials had ended.
+
+    wall, workers, bench, turns: seconds by the clock, and of CPU in all workers, in this process, and in the turns of
+    the trials alone; bench_mb, worker_mb: resident memory of this process, and of the largest worker
+    """
+
+    trials: int
+    wall: float
+    workers: float
+    bench: float
+    turns: float
+    bench_mb: float
+    worker_mb: float
 
 
-def run(suite: Suite, store: BenchStore, parallel: int, every: int) -> tuple[float, list[dict[str, float]]]:
-    """Run a suite's trials; return the seconds from the first one's start to the last one's end, and memory."""
+def sample(trials: int, turns: float) -> Sample:
+    found = workers()
+    return Sample(
+        trials=trials,
+        wall=time.perf_counter(),
+        workers=sum(map(cpu_of, found)),
+        bench=time.process_time(),
+        turns=turns,
+        bench_mb=resident(os.getpid()),
+        worker_mb=max(map(resident, found)),
+    )
+
+
+def run(suite: Suite, store: BenchStore, parallel: int, every: int) -> list[Sample]:
+    """Run a suite's trials; look at all when the first begins, and after each `every` of them."""
     jobs = [
         Job(
             identity=trial.identity,
@@ -60,66 +109,74 @@ def run(suite: Suite, store: BenchStore, parallel: int, every: int) -> tuple[flo
         for trial in suite.trials
     ]
     trials = {trial.identity: trial for trial in suite.trials}
-    began, ended, memory = 0.0, 0, []
+    found: list[Sample] = []
+    ended, turns = 0, 0.0
     for event in farm(jobs, address=None, parallel=parallel):
         if event is None:
             continue
         if event.ending is None:
-            began = began or time.perf_counter()
+            found = found or [sample(0, 0.0)]
             continue
         assert event.ending.status == "done", event.ending
         trial = trials[event.identity]
         store.end(trial, event.ending)
-        read_trial(store.trial_root(trial.identity), trial.schedule.timeline.arrivals)
-        ended += 1
+        reading = read_trial(store.trial_root(trial.identity), trial.schedule.timeline.arrivals)
+        ended, turns = ended + 1, turns + sum(row["cpu_seconds"] for row in reading.times)
         if ended % every == 0:
-            memory.append(
-                {"trials": ended, "bench MB": resident(os.getpid()), "worker MB": max(map(resident, workers()))}
-            )
-    return time.perf_counter() - began, memory
+            found.append(sample(ended, turns))
+    return found
 
 
-def throughput() -> dict[str, object]:
-    """Run eight trials of some seconds with one worker and with two, twice in turn."""
-    walls: dict[int, list[float]] = {1: [], 2: []}
+def throughput(count: int = 6) -> dict[str, object]:
+    """Run trials of some seconds with one worker and with two, twice in turn: about a minute on two quiet cores."""
+    runs: list[dict[str, float]] = []
     for parallel in (1, 2, 1, 2):
         with TemporaryDirectory() as folder:
-            suite = read_suite(suite_of(Path(folder), 8), ["budget.iterations=150"])
-            walls[parallel].append(run(suite, BenchStore.open(Path(folder) / "out", suite), parallel, 100)[0])
-    return {"seconds": walls, "two workers against one": min(walls[1]) / min(walls[2])}
+            suite = read_suite(suite_of(Path(folder), count), ["budget.iterations=150"])
+            first, last = run(suite, BenchStore.open(Path(folder) / "out", suite), parallel, count)
+        wall, cpu = last.wall - first.wall, last.workers - first.workers
+        runs.append({"workers": parallel, "wall": wall, "CPU": cpu, "cores a worker got": cpu / wall / parallel})
+    one, two = (min(row["wall"] for row in runs if row["workers"] == parallel) for parallel in (1, 2))
+    return {"seconds": runs, "two workers against one": one / two}
 
 
 def harness(count: int = 500) -> dict[str, object]:
-    """Run many trivial trials on two workers. Harness time is all wall time of both that no turn of a trial took."""
+    """Run many trivial trials on two workers. Harness time is all that no turn of a trial took.
+
+    The workers are measured from a tenth of the trials on, for before it one may still be loading.
+    """
     with TemporaryDirectory() as folder:
-        clocks = {"start": time.perf_counter()}
+        clocks = [time.process_time()]
         suite = read_suite(suite_of(Path(folder), count), TRIVIAL)
-        clocks["read"] = time.perf_counter()
+        clocks.append(time.process_time())
         for trial in suite.trials:
             trial.schedule.check()
-        clocks["check"] = time.perf_counter()
+        clocks.append(time.process_time())
         store = BenchStore.open(Path(folder) / "out", suite)
         store.write_machine()
-        cpu = time.process_time()
-        wall, memory = run(suite, store, 2, max(1, count // 10))
-        cpu = time.process_time() - cpu
-        collecting = time.perf_counter()
-        results = collect(store)
-        write_tables(results, store.root)
-        collecting = time.perf_counter() - collecting
-    inside = float(results.costs["wall_seconds"].sum())
+        samples = run(suite, store, 2, count // 10)
+        clocks.append(time.process_time())
+        write_tables(collect(store), store.root)
+        clocks.append(time.process_time())
+    first, last = samples[1], samples[-1]
+    trials, wall = last.trials - first.trials, last.wall - first.wall
+    reading, checking, _, collecting = (after - before for before, after in pairwise(clocks))
+    spent = {
+        "reading the suite": reading / count,
+        "checking": checking / count,
+        "in the workers, beside the turns": (last.workers - first.workers - (last.turns - first.turns)) / trials,
+        "in the bench's process": (last.bench - first.bench) / trials,
+        "collecting": collecting / count,
+    }
     return {
         "trials": count,
-        "seconds a trial": {
-            "reading the suite": (clocks["read"] - clocks["start"]) / count,
-            "checking": (clocks["check"] - clocks["read"]) / count,
-            "in the worker, beside the turns": (2 * wall - inside) / count,
-            "in the bench's process (CPU)": cpu / count,
-            "collecting": collecting / count,
-            "the turns themselves": inside / count,
-            "wall": wall / count,
-        },
-        "memory": memory,
+        "CPU seconds of harness, a trial": {**spent, "in all": sum(spent.values())},
+        "CPU seconds of the turns, a trial": (last.turns - first.turns) / trials,
+        "seconds by the clock, a trial": wall / trials,
+        "cores a worker got": (last.workers - first.workers) / wall / 2,
+        "memory, MB": [
+            {"trials": row.trials, "bench": row.bench_mb, "largest worker": row.worker_mb} for row in samples[1:]
+        ],
     }
 
 

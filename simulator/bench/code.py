@@ -27,8 +27,7 @@ def code_version(strategy: str, source: str) -> str:
 
     It is taken over the versions of this distribution and of the numerical libraries, and over every file that the
     trial's run, its strategy and its source import, directly or not, with the weights beside them: another strategy's
-    file does not count. A strategy or source from elsewhere counts with all the Python files of its package. What is
-    not in it: data on disk. After changing a data folder, run the bench in another folder.
+    file does not count. A strategy or source from elsewhere counts with all the Python files of its package.
     """
     digest = hashlib.sha256()
     for library in LIBRARIES:

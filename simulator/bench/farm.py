@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sites.errors import WardroundError
 
 DEATHS_BORNE = 1
 TICK_SECONDS = 0.25
+TOO_LONG = "took longer than the suite's trial_seconds, {:g} s; the same command goes on with it where it stopped"
 DIED = Ending(status="failed", reason="its worker process died, twice")
 
 
@@ -59,16 +61,19 @@ class _Worker:
 Worker: Any = ray.remote(num_cpus=1, max_restarts=0)(_Worker)
 
 
-def farm(jobs: Sequence[Job], *, address: str | None, parallel: int | None) -> Generator[Event | None, None, None]:
+def farm(
+    jobs: Sequence[Job], *, address: str | None, parallel: int | None, seconds: float | None = None
+) -> Generator[Event | None, None, None]:
     """Run every job and yield what happens, and None several times a second for whoever shows the time.
 
     parallel: jobs at a time, at most; Ray's number of cores unless it is given
+    seconds: how long a job may take; one that takes longer has failed, and its worker is ended
     A worker that dies loses its trial, which is run again once, from its checkpoint. Closing the generator ends all
     workers; what they had done is in the folders. Raises `WardroundError` where workers don't even start.
     """
     with on_ray(address, parallel):
         cores = int(ray.cluster_resources().get("CPU", 1))
-        crew = _Crew(min(parallel or cores, cores, len(jobs)))
+        crew = _Crew(min(parallel or cores, cores, len(jobs)), seconds)
         waiting, deaths = deque(jobs), Counter[str]()
         try:
             while waiting or crew.busy:
@@ -91,10 +96,12 @@ def farm(jobs: Sequence[Job], *, address: str | None, parallel: int | None) -> G
 class _Crew:
     """The workers, and what each is at."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, seconds: float | None) -> None:
         self.idle: list[int] = []
+        self._seconds = seconds
         self._workers: list[Any] = [None] * count
         self._running: dict[Any, tuple[int, Job]] = {}
+        self._since: dict[int, float] = {}
         self._loading: dict[Any, int] = {}
         self._stillborn = 0
         for slot in range(count):
@@ -108,6 +115,7 @@ class _Crew:
         """Let an idle worker begin a job."""
         slot = self.idle.pop()
         self._running[self._workers[slot].run.remote(job)] = (slot, job)
+        self._since[slot] = time.monotonic()
 
     def ended(self) -> Iterator[tuple[Job, Ending | None]]:
         """Wait a moment; yield each job that ended, with None where its worker died under it."""
@@ -127,6 +135,16 @@ class _Crew:
                 self.idle.append(slot)
             else:
                 self.idle.append(slot)
+        yield from self._overdue()
+
+    def _overdue(self) -> Iterator[tuple[Job, Ending]]:
+        """End the workers that have been at one job for too long, whatever they are doing."""
+        for ref, (slot, job) in list(self._running.items()):
+            if self._seconds is not None and time.monotonic() - self._since[slot] > self._seconds:
+                del self._running[ref]
+                ray.kill(self._workers[slot])
+                self._start(slot)
+                yield job, Ending(status="failed", reason=TOO_LONG.format(self._seconds))
 
     def close(self) -> None:
         """End the workers."""

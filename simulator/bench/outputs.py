@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from simulator.bench.figures import plates, write_figures
+from simulator.bench.chapters import Chapter, chapters_of
 from simulator.bench.page import write_page
 from simulator.bench.results import Results
-from simulator.bench.statistics import compare
-from simulator.bench.tables import comparison_table, main_table, shown
 from simulator.bench.typeset import latex, markdown
+from simulator.report.ink import drawing, paper_file
 from sites.files import write_whole
 
 
@@ -19,22 +19,30 @@ def write_outputs(results: Results, folder: Path) -> tuple[Path, ...]:
 
     The report shows the suite.yaml that lies in the folder, if any.
     """
-    written: list[Path] = []
-    for schedule, stem in zip(results.schedules, stems(results.schedules), strict=True):
-        families = {score.key: compare(results, schedule, score) for score in shown(results, schedule)}
-        tables = {stem: main_table(results, schedule, families)}
-        tables |= {f"{stem}-{key.replace('_', '-')}": comparison_table(family) for key, family in families.items()}
-        for name, table in tables.items():
-            for path, text in (
-                (folder / "tables" / f"{name}.md", markdown(table)),
-                (folder / "tables" / f"{name}.tex", latex(table, name)),
-            ):
-                write_whole(path, text)
-                written.append(path)
-        written += write_figures(plates(results, schedule), stem, folder / "figures")
-    suite = folder / "suite.yaml"
-    write_page(results, folder / "report.html", suite.read_text(encoding="utf-8") if suite.exists() else "")
-    return (*written, folder / "report.html")
+    chapters, suite = chapters_of(results), folder / "suite.yaml"
+    files: dict[Path, bytes | str] = {}
+    for chapter, stem in zip(chapters, stems(results.schedules), strict=True):
+        files |= {folder / "tables" / name: text for name, text in _tables(chapter, stem)}
+        files |= {folder / "figures" / name: picture for name, picture in _figures(chapter, stem)}
+    for path, content in files.items():
+        write_whole(path, content)
+    write_page(results, chapters, folder / "report.html", suite.read_text(encoding="utf-8") if suite.exists() else "")
+    return (*files, folder / "report.html")
+
+
+def _tables(chapter: Chapter, stem: str) -> Iterator[tuple[str, str]]:
+    tables = {stem: chapter.main}
+    tables |= {f"{stem}-{pairs.score.key.replace('_', '-')}": pairs.table for pairs in chapter.pairs}
+    for name, table in tables.items():
+        yield f"{name}.md", markdown(table)
+        yield f"{name}.tex", latex(table, name)
+
+
+def _figures(chapter: Chapter, stem: str) -> Iterator[tuple[str, bytes]]:
+    with drawing():
+        for picture in chapter.pictures:
+            for form in ("png", "svg"):
+                yield f"{stem}-{picture.plate.name}.{form}", paper_file(picture.figure, form)
 
 
 def stems(schedules: tuple[str, ...]) -> tuple[str, ...]:

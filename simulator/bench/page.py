@@ -4,65 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
-from simulator.bench import summary, words
-from simulator.bench.figures import plates
-from simulator.bench.looks import Plate
+from simulator.bench import costs, summary, words
+from simulator.bench.chapters import Chapter
 from simulator.bench.results import Results
-from simulator.bench.scores import Score
-from simulator.bench.statistics import Family, compare
-from simulator.bench.tables import (
-    MARK,
-    Cell,
-    Column,
-    Table,
-    comparison_table,
-    cost_table,
-    main_table,
-    other_scores,
-    shown,
-    trial_list,
-)
-from simulator.report.ink import drawing, inline_svg
+from simulator.bench.tables import MARK, Cell, Column, trial_list
 from simulator.report.template import fill
 from simulator.report.words import NONE, counted
 from sites.files import write_whole
 
 _HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as the page shows it."""
-
-    plate: Plate
-    svg: Markup
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """A family of pairs: its score, a sentence for each pair, and the numbers as a table."""
-
-    score: Score
-    sentences: tuple[str, ...]
-    table: Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chapter:
-    """All about one schedule."""
-
-    number: int
-    schedule: str
-    findings: tuple[str, ...]
-    pairs: tuple[Pairs, ...]
-    main: Table
-    others: Table
-    pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +31,14 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def write_page(results: Results, path: Path, suite: str = "") -> None:
+def write_page(results: Results, chapters: Sequence[Chapter], path: Path, suite: str = "") -> None:
     """Write the report of a bench to `path`, whole or not at all; `suite` is its YAML, "" to leave it out."""
-    write_whole(path, render(results, suite))
+    write_whole(path, render(results, chapters, suite))
 
 
-def render(results: Results, suite: str = "") -> str:
+def render(results: Results, chapters: Sequence[Chapter], suite: str = "") -> str:
     """Return the report of a bench as HTML."""
     script = (_HERE / "bench.js").read_text(encoding="utf-8")
-    chapters = [_chapter(results, schedule, number) for number, schedule in enumerate(results.schedules, start=1)]
     columns = tuple(dict.fromkeys(column for chapter in chapters for column in chapter.main.columns[1:]))
     rows = [row for chapter in chapters for row in _rows(chapter, columns)]
     return fill(
@@ -101,37 +56,13 @@ def render(results: Results, suite: str = "") -> str:
         kinds=[kind for kind in words.SENSITIVITY if any(kind in row.kinds.split() for row in rows)],
         lost=summary.lost(results),
         exposed=summary.exposed(results),
-        price=summary.price(results),
-        costs=cost_table(results),
+        price=costs.price(results),
+        costs=costs.cost_table(results),
         trials=trial_list(results),
         suite=suite,
         mark=MARK,
         counted=counted,
     )
-
-
-def _chapter(results: Results, schedule: str, number: int) -> Chapter:
-    families = {score.key: compare(results, schedule, score) for score in shown(results, schedule)}
-    with drawing():
-        pictures = [
-            Picture(plate, inline_svg(plate.draw(), f"s{number}-{plate.name}", plate.finding))
-            for plate in plates(results, schedule)
-        ]
-    return Chapter(
-        number=number,
-        schedule=schedule,
-        findings=summary.findings(results, schedule, families),
-        pairs=tuple(_pairs(family) for family in families.values() if family.comparisons),
-        main=main_table(results, schedule, families),
-        others=other_scores(results, schedule),
-        pictures=tuple(pictures),
-    )
-
-
-def _pairs(family: Family) -> Pairs:
-    found = family.comparisons
-    sentences = tuple(words.pair(one, family.score, len(found)) for one in found)
-    return Pairs(score=family.score, sentences=sentences, table=comparison_table(family))
 
 
 def _rows(chapter: Chapter, columns: tuple[Column, ...]) -> list[Row]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from simulator.bench.checking import Deviation, deviations, freeze, read_golden
 from simulator.bench.collecting import Reading, collect, read_trial, write_tables
+from simulator.bench.keeping import tidy
 from simulator.bench.live import Board, shown
 from simulator.bench.outputs import write_outputs
 from simulator.bench.results import Results
@@ -150,14 +151,17 @@ def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], waiting: Sequ
     store.write_machine()
     to_run = {trial.identity: trial for trial in waiting}
     board = Board(suite)
-    board.expect(chosen, {trial.identity: _reading(store, trial) for trial in chosen if trial.identity not in to_run})
+    finished = [trial for trial in chosen if trial.identity not in to_run]
+    for trial in finished:
+        tidy(store.trial_root(trial.identity), suite.config.keep)
+    board.expect(chosen, {trial.identity: _reading(store, trial) for trial in finished})
     if not waiting:
         return
     jobs = [
         Job(identity=identity, root=store.trial_root(identity).resolve(), schedule=trial.schedule.as_json())
         for identity, trial in to_run.items()
     ]
-    events = farm(jobs, address=wanted.address, parallel=wanted.parallel)
+    events = farm(jobs, address=wanted.address, parallel=wanted.parallel, seconds=suite.config.trial_seconds)
     with shown(board), closing(events):
         for event in events:
             if event is None:
@@ -167,6 +171,8 @@ def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], waiting: Sequ
                 board.begin(trial)
                 continue
             store.end(trial, event.ending)
+            if event.ending.status == "done":
+                tidy(store.trial_root(trial.identity), suite.config.keep)
             board.end(trial, event.ending, _reading(store, trial) if event.ending.status == "done" else None)
 
 

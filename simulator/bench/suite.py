@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from simulator.bench.keeping import Keep
 from simulator.config import SiteName
 from simulator.document import Document
 
@@ -87,6 +88,9 @@ class SuiteConfig(_Frozen):
     seeds: a list, or a count: 0, 1, ...
     reference: label of the joint run that intransigence is measured against
     exclude: trials that are left out
+    keep: of a trial that is done, its networks as well (segmenters and checkpoint), which `wardround exposure`,
+        `wardround replay` and the pictures of its own report need; or its results alone
+    trial_seconds: how long a trial may take at one go, by the clock; one that takes longer has failed
     """
 
     name: Name
@@ -97,6 +101,8 @@ class SuiteConfig(_Frozen):
     seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[tuple[Seed, ...], Field(min_length=1)] = 1
     reference: str | None = None
     exclude: tuple[Exclusion, ...] = ()
+    keep: Keep = "networks"
+    trial_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

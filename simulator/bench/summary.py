@@ -9,7 +9,7 @@ from simulator.bench import words
 from simulator.bench.results import Results
 from simulator.bench.scores import SCORES, SEEN, UNSEEN, Score
 from simulator.bench.statistics import Estimate, Family
-from simulator.bench.tables import best_of, cost_of, estimates_of, kinds_of
+from simulator.bench.tables import best_of, estimates_of, kinds_of
 from simulator.report.words import counted, listed
 
 _FORGETTING = SCORES["dice_forgetting"]
@@ -93,23 +93,6 @@ def _forgetting(estimates: Mapping[str, Estimate]) -> str:
         f"Past sites fall from their best by {_FORGETTING.number(known[least], signed=False)} Dice under {least}, the "
         f"least, and by {_FORGETTING.number(known[most], signed=False)} under {most}, the most."
     )
-
-
-def price(results: Results) -> tuple[str, ...]:
-    """Say, for each schedule, what the cheapest and the dearest strategy released and computed."""
-    found = []
-    for schedule in results.schedules:
-        texts = []
-        for column, what, say in (("bytes_up", "released", words.amount), ("cpu_seconds", "CPU time", words.seconds)):
-            means = {name: cost_of(results, schedule, name, column).mean for name in results.strategies}
-            known = {name: mean for name, mean in means.items() if math.isfinite(mean)}
-            if known:
-                least, most = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
-                text = f"{what} a trial from {say(known[least])} ({least}) to {say(known[most])} ({most})"
-                texts.append(text if least != most else f"{what} a trial {say(known[least])}")
-        if texts:
-            found.append(f"{schedule}: {'; '.join(texts)}.")
-    return tuple(found)
 
 
 def exposed(results: Results) -> str:

@@ -12,7 +12,6 @@ from simulator.bench.statistics import Estimate, Family, Verdict, estimate, tria
 from simulator.report.words import NONE
 
 MARK = "†"
-_COSTS = ("bytes_up", "bytes_first", "cpu_seconds", "wall_seconds")
 
 
 @dataclass(frozen=True)
@@ -178,29 +177,6 @@ def other_scores(results: Results, schedule: str) -> Table:
     )
     caption = f"{schedule}: every other score, mean ± half of the 95 % confidence interval over trials; not tested."
     return Table(caption=caption, columns=tuple(columns), rows=rows)
-
-
-def cost_table(results: Results) -> Table:
-    """Return what each strategy released and computed on each schedule, means over the trials done."""
-    titles = ("Schedule", "Kinds released", "Most sensitive")
-    columns = (
-        *map(Column, ("Strategy", *titles)),
-        *(Column("Released", "a trial", "low"), Column("First turn", "", "low")),
-        *(Column("CPU", "a trial", "low"), Column("Wall clock", "a trial", "low")),
-    )
-    rows = []
-    for schedule in results.schedules:
-        for name in results.strategies:
-            kinds = kinds_of(results, schedule, name)
-            means = [cost_of(results, schedule, name, column).mean for column in _COSTS]
-            says = (words.amount, words.amount, words.seconds, words.seconds)
-            numbers = [Cell(say(mean), value=mean) for say, mean in zip(says, means, strict=True)]
-            said = (schedule, kinds.replace("+", ", ") or NONE, words.most_sensitive(kinds))
-            rows.append((name, (*map(Cell, said), *numbers)))
-    caption = (
-        "What all sites together released while learning, and the time that a trial took: means over the trials done."
-    )
-    return Table(caption=caption, columns=columns, rows=tuple(rows))
 
 
 def trial_list(results: Results) -> Table:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from simulator.bench.code import code_version
+from simulator.bench.data import fingerprint
 from simulator.bench.suite import Orders, ScheduleEntry, StrategyEntry, SuiteConfig, repeated, suite_document
 from simulator.config import shipped
 from simulator.document import Document, Place
@@ -26,7 +27,8 @@ from sites.seeds import seed_of
 class Trial:
     """One run of a suite.
 
-    spec: SHA-256 (hex, 16 digits) of all that the suite decides: the resolved schedule and the sites' policies
+    spec: SHA-256 (hex, 16 digits) of all that the suite decides: the resolved schedule, and what the sites' policies
+        and a data folder hold, wherever they lie
     identity: the same over `spec` and the version of the code; the name of its folder
     order: the sites in the order of their first arrival, joined by "-"
     """
@@ -103,12 +105,13 @@ def _trials_of(
     for column, strategy in enumerate(config.strategies):
         base = _combined(document, (row, entry), (column, strategy), overrides)
         version = code_version(base.strategy.learn.__module__, type(base.source_config).__module__)
+        data = {name: fingerprint(path) for name, path in base.source_config if isinstance(path, Path)}
         where = document.origin(("schedules", row, "orders") if entry.orders is not None else ("orders",))
         for order in _orders(base, config.orders if entry.orders is None else entry.orders, where):
             ordered = _ordered(base, order)
             for seed in config.seed_list:
                 schedule = replace(ordered, config=ordered.config.model_copy(update={"seed": seed}))
-                spec = _digest(_decisive(schedule))
+                spec = _digest(_decisive(schedule, data))
                 yield Trial(
                     spec=spec,
                     identity=_digest(spec + version),
@@ -194,9 +197,13 @@ def _ordered(schedule: Schedule, order: Sequence[str]) -> Schedule:
     return replace(schedule, config=schedule.config.model_copy(update={"arrivals": arrivals}))
 
 
-def _decisive(schedule: Schedule) -> str:
-    """Return all that the suite decides about a trial: its settings, and what the policies say, not where they lie."""
+def _decisive(schedule: Schedule, data: Mapping[str, str]) -> str:
+    """Return all that the suite decides about a trial: its settings, and what policies and data hold, not where.
+
+    data: in place of the source's settings that are paths
+    """
     settings = schedule.resolved()
+    settings["source"] |= data
     del settings["policy"], settings["site_policies"]
     policies = {site: policy.model_dump(mode="json") for site, policy in schedule.policies.items()}
     return json.dumps([settings, policies], sort_keys=True)

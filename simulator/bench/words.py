@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from simulator.bench.ranks import Ranks
+from simulator.bench.ratios import Ratio
 from simulator.bench.results import Results
 from simulator.bench.scores import Score
 from simulator.bench.statistics import ALPHA, Comparison, Family, Verdict, trials_needed
@@ -33,6 +34,26 @@ def seconds(value: float) -> str:
     if value >= 9_999.5:
         return f"{value / 3600:.1f} h"
     return f"{value:.2f} s" if value < 0.995 else f"{value:.1f} s" if value < 99.95 else f"{value:.0f} s"
+
+
+def times(value: float) -> str:
+    """Write a ratio with two or three digits: 1.04, 4.6, 120."""
+    return (
+        NONE
+        if math.isnan(value)
+        else f"{value:.2f}"
+        if value < 3
+        else f"{value:.1f}"
+        if value < 99.5
+        else f"{value:.0f}"
+    )
+
+
+def ratio(found: Ratio) -> str:
+    """Say how many times another strategy's CPU time one takes, and on what evidence."""
+    interval = "" if math.isnan(found.low) else f"95 % CI {times(found.low)} to {times(found.high)} "
+    over = f"({interval}over {counted(found.pairs, 'paired trial')})"
+    return f"{found.first} takes {times(found.mean)} times the CPU time of {found.second} {over}"
 
 
 def amount(value: float) -> str:

@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -26,24 +25,35 @@ _NAMES = (
     *(f"kind-{kind}" for kind in KINDS),
     *(f"line-{number}" for number in range(LINES)),
 )
-_STAND_IN = re.compile(r"#f0e1([0-9a-f]{2})")
-
-
-_for_paper: ContextVar[bool] = ContextVar("_for_paper", default=False)
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_PLAIN = ("#000000", "#ffffff")  # what matplotlib itself draws with
 
 
 def ink(name: str) -> str:
-    """Return a colour that page.css defines as `--name`: a stand-in for it, or on paper its value by day.
+    """Return the colour that page.css defines as `--name` by day, so that a figure can go to a file as it is.
 
-    `inline_svg` puts the variable in the stand-in's place.
+    It is off by a hair where another name has the same one: `inline_svg` puts each colour's variable in its place.
     """
-    return _day()[name] if _for_paper.get() else f"#f0e1{_NAMES.index(name):02x}"
+    return _inks()[name]
 
 
 @cache
-def _day() -> dict[str, str]:
+def _inks() -> dict[str, str]:
     css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css.split("@media (prefers-color-scheme: dark)")[0]))
+    day = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", css.split("@media (prefers-color-scheme: dark)")[0]))
+    found: dict[str, str] = {}
+    for name in _NAMES:
+        value = int(day[name][1:], 16)
+        step = -1 if value & 0xFF > 0x7F else 1
+        while f"#{value:06x}" in (*_PLAIN, *found.values()):
+            value += step
+        found[name] = f"#{value:06x}"
+    return found
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {colour: name for name, colour in _inks().items()}
 
 
 def _style() -> dict[str, object]:
@@ -69,27 +79,20 @@ def _style() -> dict[str, object]:
 
 
 @contextmanager
-def drawing(*, paper: bool = False) -> Iterator[None]:
-    """Set the fonts and strokes of the report for the figures made inside; names with a $ are no formula.
-
-    paper: for a file that stands alone, in the colours of the day
-    """
-    before = _for_paper.set(paper)
-    try:
-        with mpl.rc_context(_style()), warnings.catch_warnings():
-            # The browser draws the text, so a glyph that matplotlib's own font lacks is no loss.
-            warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
-            yield
-    finally:
-        _for_paper.reset(before)
+def drawing() -> Iterator[None]:
+    """Set the fonts and strokes of the report for the figures made or written inside; names with a $ are no formula."""
+    with mpl.rc_context(_style()), warnings.catch_warnings():
+        # The browser draws the text, so a glyph that matplotlib's own font lacks is no loss.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+        yield
 
 
 def paper_file(figure: Figure, form: str) -> bytes:
-    """Return a figure made within `drawing(paper=True)` as a file on white: "png" at 200 dots an inch, or "svg"."""
+    """Return a figure as a file on white: "png" at 200 dots an inch, or "svg". To be called within `drawing()`."""
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "paper"}):
         metadata = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(buffer, format=form, dpi=200, facecolor=ink("card"), metadata=metadata)
+        figure.savefig(buffer, format=form, dpi=200, facecolor="#ffffff", metadata=metadata)
     return buffer.getvalue()
 
 
@@ -130,7 +133,7 @@ def _attribute(key: str, value: str, name: str) -> str:
         return value.replace("url(#", f"url(#{name}-")
     if key == "style":
         value = value.replace("url(#", f"url(#{name}-")
-        return _STAND_IN.sub(lambda found: f"var(--{_NAMES[int(found[1], 16)]})", value)
+        return _COLOUR.sub(lambda found: f"var(--{_names()[found[0]]})" if found[0] in _names() else found[0], value)
     return value
 
 

@@ -129,5 +129,16 @@ def test_a_schedule_that_cannot_run_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("name", sorted(shipped("schedules")))
-def test_every_shipped_schedule_can_run_on_a_fresh_checkout(name: str) -> None:
-    read_schedule(Path(name)).check()
+def test_every_shipped_schedule_can_run(name: str, real_roots: dict[str, Path]) -> None:
+    read_schedule(Path(name), [f"source.root={real_roots[name]}"] if name in real_roots else []).check()
+
+
+def test_a_schedule_on_real_data_asks_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"source.root: is not set; say where the data are, such as --set source.root="):
+        read_schedule(Path("prostate-real"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=rf"{tmp_path}/data: missing-root: is not a folder; .* that holds Domain1"):
+        read_schedule(Path("fundus-real"), ["source.root=data"]).check()
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=r"holds none of RUNMC, .*; `wardround sites check .*/data --set layout=saml`"):
+        read_schedule(Path("prostate-real"), ["source.root=data"]).check()

@@ -1,5 +1,7 @@
 """Any data of the user's own: ROOT/<site>/{images,masks}/<case>.<ending>, and optionally ROOT/cases.csv.
 
+That is the layout `plain`; `saml` and `dofe` are public data sets as they are handed out (see public.py).
+
 Endings: png, tif, tiff, nii, nii.gz, nrrd, dcm, or a folder of dcm files; an image and its mask share a name, not
 necessarily a format. cases.csv has the columns site, case, patient, acquired, split (train or test), of which site
 and case are obligatory; where it exists, cases that it does not name are left out. A patient is its site's own: the
@@ -9,10 +11,10 @@ same name at two sites is two patients.
 from __future__ import annotations
 
 from sites.errors import SourceError
-from sites.sources.folder.checking import Checked, check
+from sites.sources.folder.checking import Checked, check, surveyed
 from sites.sources.folder.config import FolderConfig
 from sites.sources.folder.faults import Fault, raise_serious
-from sites.sources.folder.layout import Entry, survey
+from sites.sources.folder.layout import Entry
 from sites.sources.folder.preparing import prepare
 from sites.stream import Case, Shape, SourceKind
 
@@ -80,10 +82,10 @@ def open_folder(_task: str, config: FolderConfig, _seed: int) -> Folder:
     Raises:
         SourceError: the root is missing, or its layout or cases.csv leaves open what a case is
     """
-    found = survey(config.root, config.held_out)
-    raise_serious(found.faults, config.root)
+    found = surveyed(config)
+    raise_serious(found.faults, config.check_command)
     if not found.entries:
-        raise SourceError(f"{config.root}: no case has both an image and a mask; see `wardround sites check`")
+        raise SourceError(f"{config.root}: no case has both an image and a mask; see `{config.check_command}`")
     return Folder(config, found.entries)
 
 

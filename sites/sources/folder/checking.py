@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sites.sources.folder.config import FolderConfig
 from sites.sources.folder.faults import Fault
-from sites.sources.folder.layout import survey
+from sites.sources.folder.layout import Survey, survey
 from sites.sources.folder.preparing import examine
+from sites.sources.folder.public import dofe, saml
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,21 @@ class Checked:
     total: int
 
 
+LAYOUTS: dict[str, Callable[[Path, float], Survey]] = {"plain": survey, "saml": saml, "dofe": dofe}
+
+
+def surveyed(config: FolderConfig) -> Survey:
+    """Look through a root in its own layout."""
+    return LAYOUTS[config.layout](config.root, config.held_out)
+
+
 def check(config: FolderConfig) -> Iterator[Checked]:
     """Look at the layout and cases.csv first, then into both files of every case; yield after each.
 
     Bad content is yielded, never raised. Files are relative to the root.
     """
     root = config.root
-    found = survey(root, config.held_out)
+    found = surveyed(config)
     total = len(found.entries) + 1
     yield Checked(Path(), _relative(found.faults, root), 1, total)
     for done, entry in enumerate(found.entries, start=2):

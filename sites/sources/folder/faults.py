@@ -48,9 +48,9 @@ class Fault:
         return f"{self.file}: {self.what}: {self.sentence}"
 
 
-def raise_serious(faults: list[Fault], root: Path) -> None:
-    """Raise `SourceError` for the first fault that a run can't go on with, and say where to see the others."""
+def raise_serious(faults: list[Fault], check: str) -> None:
+    """Raise `SourceError` for the first fault that a run can't go on with, and say which command lists the others."""
     serious = [fault for fault in faults if fault.what not in HARMLESS]
     if serious:
         more = f" (and {len(serious) - 1} more)" if len(serious) > 1 else ""
-        raise SourceError(f"{serious[0]}{more}; `wardround sites check {root}` lists every fault")
+        raise SourceError(f"{serious[0]}{more}; `{check}` lists every fault")

@@ -29,7 +29,7 @@ def prepare(entry: Entry, config: FolderConfig) -> Case:
         SourceError: a file that is unreadable, or an image and a mask that don't belong together
     """
     image, mask, faults = examine(entry.image, entry.mask, config)
-    raise_serious(faults, config.root)
+    raise_serious(faults, config.check_command)
     assert image is not None
     assert mask is not None
     return _case(entry.patient, image, mask, config)
@@ -98,14 +98,14 @@ def _label_faults(path: Path, mask: Volume, config: FolderConfig) -> list[Fault]
     if not (np.isfinite(values).all() and np.array_equal(values, np.rint(values))):
         return [Fault(path, "fractional-label", "holds fractions; resample masks to the nearest value, never linearly")]
     faults: list[Fault] = []
-    listed = {value for labels in config.structures.values() if labels != "any" for value in labels}
+    listed = {value for labels in config.values.values() if labels != "any" for value in labels}
     strange = set(values.astype(int).tolist()) - listed - {config.background}
-    if strange and "any" not in config.structures.values():
+    if strange and "any" not in config.values.values():
         sentence = (
             f"holds the values {_some(strange)}, which are in no structure; add them to structures, or clear them"
         )
         faults.append(Fault(path, "unknown-label", sentence))
-    if not any(_belongs(values, labels, config).any() for labels in config.structures.values()):
+    if not any(_belongs(values, labels, config).any() for labels in config.values.values()):
         faults.append(Fault(path, "empty-mask", "holds no structure; draw it, or remove the case"))
     return faults
 
@@ -120,7 +120,7 @@ def _belongs(voxels: NDArray[Any], labels: object, config: FolderConfig) -> NDAr
 
 
 def _case(patient: str, image: Volume, mask: Volume, config: FolderConfig) -> Case:
-    structures = np.stack([_belongs(mask.voxels, labels, config) for labels in config.structures.values()], axis=1)
+    structures = np.stack([_belongs(mask.voxels, labels, config) for labels in config.values.values()], axis=1)
     chosen = _choose(np.flatnonzero(structures.any(axis=(1, 2, 3))), len(structures), config.slices)
     images, rows, columns = _square(_channels(_normal(image.voxels, chosen, config), config), image.spacing, config)
     masks, _, _ = _square(torch.from_numpy(structures[chosen].astype(np.uint8)), image.spacing, config)

@@ -200,7 +200,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     begun: list[str] = []
 
     def serially(
-        jobs: Sequence[Job], *, address: str | None, parallel: int | None
+        jobs: Sequence[Job], *, address: str | None, parallel: int | None, seconds: float | None
     ) -> Generator[Event | None, None, None]:
         for job in jobs:
             begun.append(job.identity)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator.bench.chapters import chapters_of
 from simulator.bench.page import write_page
 from simulator.bench.results import Results
 
@@ -91,7 +92,7 @@ def folder(make_results: Callable[..., Results], tmp_path_factory: pytest.TempPa
         unseen=["E"],
         failed=[("second", "ewc", "A-B", 1)],
     )
-    write_page(results, root / "report.html", f"description: {'wide ' * 60}\n")
+    write_page(results, chapters_of(results), root / "report.html", f"description: {'wide ' * 60}\n")
     page = (root / "report.html").read_text(encoding="utf-8")
     policy = re.search(r"<meta http-equiv=.*?>", page)
     assert policy

@@ -28,6 +28,19 @@ def test_a_dry_run_lists_the_trials_and_makes_nothing(wardround: Wardround, suit
     assert sorted(found.name for found in tmp_path.iterdir()) == ["suite.yaml", "tiny.yaml"]
 
 
+def test_a_dry_run_of_a_suite_on_real_data_says_what_it_lacks_or_lists_its_trials(
+    wardround: Wardround, real_roots: dict[str, Path], tmp_path: Path
+) -> None:
+    for name, root in real_roots.items():
+        chosen = ("bench", name, "--dry-run", "--only", "finetune", "--seeds", 0)
+        code, _, err = wardround(*chosen)
+        assert (code, "source.root: is not set; say where the data are" in err.replace("\n", " ")) == (2, True)
+        code, _, err = wardround(*chosen, "--set", "source.root=nowhere")
+        assert (code, f"{tmp_path}/nowhere: missing-root: is not a folder" in err) == (2, True)
+        code, out, err = wardround(*chosen, "--set", f"source.root={root}")
+        assert (code, out.count("to run")) == (0, 2), err
+
+
 def test_a_pipe_gets_a_line_for_each_trial_and_the_results_at_the_end(
     wardround: Wardround, suite: Write, here: list[str], tmp_path: Path
 ) -> None:

@@ -170,6 +170,39 @@ def test_a_trial_whose_workers_keep_dying_is_failed_and_the_others_are_run(
     assert set(table.loc["finetune"]["status"]) == {"done"}
 
 
+def test_a_trial_that_hangs_is_failed_goes_on_later_and_holds_up_no_other(
+    command: Command, mark: str, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "hanging.py").write_text(
+        "import time\n"
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from strategies.finetune import STRATEGY as FINETUNE\n"
+        f"RELEASED = Path({str(tmp_path / 'released')!r})\n"
+        "def learn(config, setting, down, arrival, vault):\n"
+        "    while arrival.step == 2 and not RELEASED.exists():\n"
+        "        time.sleep(0.1)\n"
+        "    return FINETUNE.learn(config, setting, down, arrival, vault)\n"
+        "STRATEGY = replace(FINETUNE, learn=learn)\n"
+    )
+    (tmp_path / "elsewhere" / "__init__.py").write_text("")
+    path = tmp_path / "suite.yaml"
+    text = path.read_text().replace("seeds: 2", "seeds: 1\ntrial_seconds: 60")
+    path.write_text(text.replace("- finetune\n", "- elsewhere.hanging\n- finetune\n", 1))
+    process = command("out")
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 1, err
+    assert "failed: tiny, elsewhere.hanging, A-B, seed 0: took longer than the suite's trial_seconds, 60 s" in out
+    table = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
+    assert table["status"].to_dict() == {"elsewhere.hanging": "failed", "finetune": "done", "joint": "done"}
+    wait_for(lambda: processes_with(mark) == [])
+    (tmp_path / "released").write_text("")
+    process = command("out")
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+
+
 def test_the_smoke_suite_gives_its_golden_figures(mark: str, tmp_path: Path) -> None:
     golden = shipped_suites()["smoke"].parent / "results" / "smoke.json"
     assert len(read_golden(golden).trials) == 12

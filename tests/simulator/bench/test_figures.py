@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from PIL import Image
 
 from simulator import report
 from simulator.bench import courses
-from simulator.bench.figures import plates, write_figures
+from simulator.bench.figures import plates
 from simulator.bench.looks import Plate, looks
 from simulator.bench.results import Results
 from simulator.report.ink import drawing, ink, inline_svg, paper_file
@@ -131,15 +132,23 @@ def test_figures_take_their_colours_from_the_page(results: Results) -> None:
 
 
 def test_files_stand_alone_in_the_colours_of_the_day(results: Results, tmp_path: Path) -> None:
-    chosen = plates(results, WHERE)[:2]
-    paths = write_figures(chosen, "fundus", tmp_path)
-    assert [path.name for path in paths[:2]] == ["fundus-seen-unseen.png", "fundus-seen-unseen.svg"]
-    with Image.open(paths[0]) as picture:
-        assert picture.getpixel((2, 2))[:3] == (255, 255, 255)
-    svg = paths[1].read_text()
-    assert "#f0e1" not in svg
+    with drawing():
+        figure = plates(results, WHERE)[0].draw()
+        with Image.open(io.BytesIO(paper_file(figure, "png"))) as picture:
+            assert picture.getpixel((2, 2))[:3] == (255, 255, 255)
+        svg = paper_file(figure, "svg").decode()
+        inline = inline_svg(figure, "name", "finding")
     assert "var(--" not in svg
-    with drawing(paper=True):
-        assert ink("seen") == "#14539a"
-        assert paper_file(chosen[0].draw(), "svg").decode() == svg
-    assert ink("seen").startswith("#f0e1")
+    assert ink("line-0") in svg
+    assert "var(--line-0)" in inline
+
+
+def test_every_name_has_a_colour_of_its_own_that_looks_as_on_the_page() -> None:
+    css = Path(report.__file__).with_name("page.css").read_text()
+    names = set(re.findall(r"--([\w-]+): #", css)) - {"page", "link", "alarm", "alarm-card", "caution", "caution-card"}
+    assert len({ink(name) for name in names} | {"#000000", "#ffffff"}) == len(names) + 2
+    for name in names:
+        day = re.search(rf"--{name}: #([0-9a-f]{{6}})", css)
+        assert day
+        off = [abs(int(ink(name)[at : at + 2], 16) - int(day[1][at - 1 : at + 1], 16)) for at in (1, 3, 5)]
+        assert max(off) <= 8, name

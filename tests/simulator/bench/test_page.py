@@ -12,10 +12,15 @@ from itertools import pairwise
 
 import pytest
 
+from simulator.bench.chapters import chapters_of
 from simulator.bench.page import render
 from simulator.bench.results import Results
 
 VOID = {"meta", "img", "input", "br"}
+
+
+def rendered(results: Results, suite: str = "") -> str:
+    return render(results, chapters_of(results), suite)
 
 
 class Page(HTMLParser):
@@ -54,7 +59,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def html(results: Results) -> str:
-    return render(results, "name: phantoms\nseeds: 5\n")
+    return rendered(results, "name: phantoms\nseeds: 5\n")
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +149,11 @@ def test_it_names_machine_suite_trials_and_costs(page: Page) -> None:
 def test_patients_data_that_left_raise_an_alarm(html: str, small: Results) -> None:
     alarm = '<p class="alarm">With joint, patients&#39; images or labels themselves left the sites.'
     assert alarm in html
-    assert 'class="alarm' not in render(small)
+    assert 'class="alarm' not in rendered(small)
 
 
 def test_one_trial_of_one_strategy_has_a_report(make_results: Callable[..., Results]) -> None:
-    page = Page(render(make_results(strategies=["smdr"], schedules=["s"], orders=["A"], seeds=1, unseen=())))
+    page = Page(rendered(make_results(strategies=["smdr"], schedules=["s"], orders=["A"], seeds=1, unseen=())))
     assert "Only smdr was run, so there is nothing to compare it with." in page.text
     assert "not told apart from the best" not in page.text
     assert not page.all("form")
@@ -156,7 +161,7 @@ def test_one_trial_of_one_strategy_has_a_report(make_results: Callable[..., Resu
 
 def test_a_bench_in_which_nothing_ended_says_so(small: Results) -> None:
     lost = replace(small, trials=small.trials.assign(status="failed", reason="killed"), matrix=small.matrix[:0])
-    page = Page(render(lost))
+    page = Page(rendered(lost))
     assert "No trial ended: there is nothing to compare." in page.text
     assert "4 trials without a result" in page.text
     assert not page.all("svg")
@@ -164,7 +169,7 @@ def test_a_bench_in_which_nothing_ended_says_so(small: Results) -> None:
 
 def test_a_long_list_of_what_is_lost_is_folded(make_results: Callable[..., Results]) -> None:
     part = make_results(strategies=["smdr"], schedules=["s"], orders=["A-B"], seeds=12, unseen=())
-    page = Page(render(replace(part, trials=part.trials.assign(status=["done", *["missing"] * 11]))))
+    page = Page(rendered(replace(part, trials=part.trials.assign(status=["done", *["missing"] * 11]))))
     assert "11 trials without a result" in page.text
     assert len(page.all("details")) >= 1
 
@@ -183,10 +188,10 @@ def test_names_are_text_and_never_markup(small: Results) -> None:
         matrix=small.matrix.replace({"site": {"A": evil}}),
         machine={evil: evil},
     )
-    page = Page(render(hostile, evil))
+    page = Page(rendered(hostile, evil))
     assert len(page.all("script")) == 1
     assert page.text.count(evil) > 10
 
 
 def test_the_same_results_give_the_same_page(small: Results) -> None:
-    assert render(small) == render(small)
+    assert rendered(small) == rendered(small)

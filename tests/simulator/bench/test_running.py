@@ -63,6 +63,36 @@ def test_a_trial_that_is_done_is_not_run_again(suite: Write, here: list[str], tm
     assert [(folder / name).read_bytes() for name in TABLES] == before
 
 
+def test_parts_of_several_occasions_and_machines_make_the_same_whole(
+    suite: Write, here: list[str], tmp_path: Path
+) -> None:
+    path = suite(seeds=2)
+    assert bench(path, [], tmp_path / "whole", Wanted(), as_json=True) == 0
+    assert bench(path, [], tmp_path / "out", Wanted(only=("joint",), seeds=(1,)), as_json=True) == 0
+    assert bench(path, [], tmp_path / "other", Wanted(only=("finetune",)), as_json=True) == 0
+    for trial in (tmp_path / "other" / "trials").glob("*"):
+        shutil.copytree(trial, tmp_path / "out" / "trials" / trial.name, dirs_exist_ok=True)
+    here.clear()
+    assert bench(path, [], tmp_path / "out", Wanted(), as_json=True) == 0
+    assert len(here) == 1
+    for name in TABLES:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_a_folder_that_has_moved_goes_on_with_what_it_has(suite: Write, here: list[str], tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("admit: [image, label, score]\n")
+    path = suite(strategies=["finetune", {"name": "joint", "policy": "own.yaml"}])
+    assert bench(path, [], tmp_path / "out", Wanted(only=("joint",)), as_json=True) == 0
+    here.clear()
+    elsewhere = tmp_path / "another" / "machine"
+    elsewhere.mkdir(parents=True)
+    for name in ("suite.yaml", "tiny.yaml", "own.yaml", "out"):
+        (tmp_path / name).rename(elsewhere / name)
+    assert bench(elsewhere / path.name, [], elsewhere / "out", Wanted(), as_json=True) == 0
+    assert len(here) == 1
+    assert set(pd.read_csv(elsewhere / "out" / "results.csv")["status"]) == {"done"}
+
+
 def test_a_suite_may_grow_in_its_folder(suite: Write, here: list[str], tmp_path: Path) -> None:
     bench(suite(), [], tmp_path / "out", Wanted(), as_json=True)
     here.clear()

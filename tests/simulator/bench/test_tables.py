@@ -86,12 +86,9 @@ def test_every_pair_has_a_row(families: dict[str, Family]) -> None:
     assert all(len(cells) == len(table.columns) - 1 for _, cells in table.rows)
 
 
-def test_every_other_score_every_cost_and_every_trial_are_listed(results: Results) -> None:
+def test_every_other_score_and_every_trial_are_listed(results: Results) -> None:
     others = tables.other_scores(results, WHERE)
     assert {"Dice Plasticity", "Dice FWT", "ASD Seen"} <= {column.title for column in others.columns}
-    costs = tables.cost_table(results)
-    assert len(costs.rows) == 12
-    assert [cell.text for cell in costs.rows[0][1][1:5]] == ["image, label", "image", "310 MB", "77.5 MB"]
     trials = tables.trial_list(results)
     assert len(trials.rows) == len(results.trials)
     assert sum("OUT_OF_MEMORY" in cells[3].text for _, cells in trials.rows) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -165,8 +166,22 @@ def test_a_wrong_override_is_named(suite: Write, override: str, fragment: str) -
 
 
 @pytest.mark.parametrize("name", shipped_suites())
-def test_a_shipped_suite_holds(name: str) -> None:
-    read: Suite = read_suite(Path(name))
+def test_a_shipped_suite_holds(name: str, real_roots: dict[str, Path]) -> None:
+    read: Suite = read_suite(Path(name), [f"source.root={real_roots[name]}"] if name in real_roots else [])
     for trial in read.trials:
         if trial.seed == read.config.seed_list[0]:
             trial.schedule.check()
+
+
+def test_a_trial_keeps_its_identity_where_the_data_have_moved_and_not_where_they_have_changed(
+    real_roots: dict[str, Path], tmp_path: Path
+) -> None:
+    def identities(root: Path) -> list[str]:
+        return [trial.identity for trial in read_suite(Path("prostate-real"), [f"source.root={root}"]).trials]
+
+    before, moved = real_roots["prostate-real"], tmp_path / "elsewhere"
+    shutil.copytree(before, moved)
+    assert identities(moved) == identities(before)
+    for path in moved.glob("HK/Case00*"):
+        path.unlink()
+    assert not set(identities(moved)) & set(identities(before))

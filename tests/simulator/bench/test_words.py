@@ -160,12 +160,6 @@ def test_patients_data_that_left_are_spoken_of(results: Results) -> None:
     assert summary.exposed(harmless) == ""
 
 
-def test_the_price_goes_from_the_least_to_the_most(results: Results) -> None:
-    assert summary.price(results)[0].startswith(
-        "prostate-phantom: released a trial from 10.8 MB (smdr) to 310 MB (joint); CPU time a trial from 9"
-    )
-
-
 def test_ranks_say_what_friedman_found(results: Results) -> None:
     text = words.ranking(rank(results, "fundus-phantom"))
     assert "over 8 trials that all share: best joint" in text
