@@ -23,6 +23,7 @@ Small = Callable[[str], dict[str, object]]
 # Each method with the settings that make it fine-tuning.
 OFF: dict[str, dict[str, object]] = {
     "agem": {"exemplars": 0},
+    "cgr": {"replays": 0},
     "derpp": {"buffer": 0},
     "er": {"buffer": 0},
     "ewc": {"strength": 0, "statistics": "newest"},
