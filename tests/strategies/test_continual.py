@@ -24,6 +24,7 @@ Small = Callable[[str], dict[str, object]]
 OFF: dict[str, dict[str, object]] = {
     "agem": {"exemplars": 0},
     "cgr": {"replays": 0},
+    "dddr": {"replays": 0},
     "derpp": {"buffer": 0},
     "er": {"buffer": 0},
     "ewc": {"strength": 0, "statistics": "newest"},
