@@ -36,6 +36,7 @@ SMALL = {
     "exemplars": 2,
     "steps": 2,
     "sampling_steps": 2,
+    "images": 4,
 }
 
 

@@ -34,6 +34,7 @@ OFF: dict[str, dict[str, object]] = {
     "packnet": {"packing": False},
     "plop": {"strength": 0, "statistics": "newest"},
     "si": {"strength": 0, "statistics": "newest"},
+    "target": {"images": 0},
 }
 
 # GDumb never goes on from what it has; PGA draws its batches with replacement.
