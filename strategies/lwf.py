@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from sites.stream import Arrival
 from sites.vault import Vault
 from strategies import Strategy
+from strategies.common.distillation import distillation
 from strategies.common.normalization import Statistics
 from strategies.common.segmenter import (
     build_segmenter,
@@ -44,14 +43,6 @@ class Config(TeacherConfig):
     strength: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=2.0, gt=0)
     statistics: Statistics = "newest"
-
-
-def distillation(logits: Tensor, old: Tensor, temperature: float) -> Tensor:
-    """Return T^2 KL(sigmoid(old / T) || sigmoid(logits / T)), a mean over pixels; both are [N, S, H, W]."""
-    new, old = logits / temperature, old / temperature
-    yes = torch.sigmoid(old)
-    divergence = yes * (logsigmoid(old) - logsigmoid(new)) + (1 - yes) * (logsigmoid(-old) - logsigmoid(-new))
-    return temperature**2 * divergence.mean()
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:

@@ -34,6 +34,9 @@ SMALL = {
     "replays": 4,
     "buffer": 4,
     "exemplars": 2,
+    "steps": 2,
+    "sampling_steps": 2,
+    "images": 4,
 }
 
 

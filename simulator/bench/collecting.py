@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import safe_open
 
 from simulator.bench.results import Results
 from simulator.bench.store import BenchStore
@@ -16,6 +18,7 @@ from simulator.contract import Purpose
 from simulator.metrics import METRICS, NAN, ScoreMatrix
 from simulator.store import Store
 from sites.files import write_whole
+from strategies import as_sent
 
 TOLD = ("trial", "schedule", "strategy", "order", "seed", "status", "reason")
 SCORES = ("accuracy", "unseen", "plasticity", "backward_transfer", "forgetting", "forward_transfer")
@@ -29,12 +32,16 @@ COST_STEPS = ("trial", "step", "purpose", "cpu_seconds", "wall_seconds")
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one trial left. `matrices` by metric; `released`: bytes_up, bytes_first, kinds_up."""
+    """What one trial left.
+
+    matrices: by metric; released: bytes_up, bytes_first, kinds_up; sited: what `is_sited` says
+    """
 
     matrices: Mapping[str, ScoreMatrix]
     released: Mapping[str, Any]
     times: list[dict[str, Any]]
     diagnostics: list[dict[str, Any]]
+    sited: bool
 
     def scores(self) -> dict[str, float]:
         """Return every score by its column, apart from those that need another trial."""
@@ -59,7 +66,19 @@ def read_trial(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
         },
         times=times,
         diagnostics=store.diagnostics(),
+        sited=is_sited(store),
     )
+
+
+def is_sited(store: Store) -> bool:
+    """Say whether a run segments a site with weights or statistics of its own, so that an image's site must be known.
+
+    They are either at the server, which then has a segmenter for each site, or come to the one that it sends at home.
+    """
+    newest = max((store.root / "predictors").glob("step-*.safetensors"))
+    with safe_open(newest, framework="pt") as file:
+        segmenters = json.loads(file.metadata()["sites"])
+    return len(set(segmenters.values())) > 1 or store.schedule().strategy.at_home is not as_sent
 
 
 def collect(bench: BenchStore) -> Results:
@@ -100,6 +119,11 @@ def collect(bench: BenchStore) -> Results:
         .sum()
         .reset_index(),
         machine=bench.machine(),
+        sited=tuple(
+            label
+            for label in bench.plan["strategies"]
+            if any(readings[row.trial].sited for row in planned if row.trial in readings and row.strategy == label)
+        ),
     )
 
 

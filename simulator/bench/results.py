@@ -30,6 +30,7 @@ class Results:
     costs: trial, cpu_seconds, wall_seconds: never the same bits twice, hence a table of its own
     cost_steps: trial, step, purpose ("learn" or "score"), cpu_seconds, wall_seconds
     machine: cores, processor, platform, python, torch, commit, date
+    sited: labels of the strategies that segment a site with weights or statistics of its own
     """
 
     suite: str
@@ -43,3 +44,4 @@ class Results:
     costs: pd.DataFrame
     cost_steps: pd.DataFrame
     machine: Mapping[str, str]
+    sited: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from simulator.bench import words
 from simulator.bench.results import Results
 from simulator.bench.scores import SCORES, TESTED, Score
 from simulator.bench.statistics import Estimate, Family, Verdict, estimate, trial_table
-from simulator.report.words import NONE
+from simulator.report.words import NONE, listed
 
 MARK = "†"
 
@@ -158,13 +158,24 @@ def _cost_cells(results: Results, schedule: str) -> list[dict[str, Cell]]:
 
 
 def _caption(results: Results, schedule: str) -> str:
-    text = f"{schedule}: mean ± half of the 95 % confidence interval over trials."
+    text = f"{schedule}: mean ± half of the 95 % confidence interval over trials.{_sited(results)}"
     if len(results.strategies) == 1:
         return text
     text += (
         f" Bold: the best mean. {MARK}: not told apart from it (paired sign-flip test, Holm-corrected over all pairs)."
     )
     return f"{text} {results.reference} is the reference and out of the running." if results.reference else text
+
+
+def _sited(results: Results) -> str:
+    """Say which strategies have to be told more than the others: what site an image is from."""
+    named = [name for name in results.strategies if name in results.sited]
+    if not named:
+        return ""
+    must = "must" if len(named) > 1 else "has to"
+    return (
+        f" {listed(named)} {must} be told an image's site: each segments a site with statistics or weights of its own."
+    )
 
 
 def other_scores(results: Results, schedule: str) -> Table:

@@ -23,6 +23,8 @@ Small = Callable[[str], dict[str, object]]
 # Each method with the settings that make it fine-tuning.
 OFF: dict[str, dict[str, object]] = {
     "agem": {"exemplars": 0},
+    "cgr": {"replays": 0},
+    "dddr": {"replays": 0},
     "derpp": {"buffer": 0},
     "er": {"buffer": 0},
     "ewc": {"strength": 0, "statistics": "newest"},
@@ -32,6 +34,7 @@ OFF: dict[str, dict[str, object]] = {
     "packnet": {"packing": False},
     "plop": {"strength": 0, "statistics": "newest"},
     "si": {"strength": 0, "statistics": "newest"},
+    "target": {"images": 0},
 }
 
 # GDumb never goes on from what it has; PGA draws its batches with replacement.

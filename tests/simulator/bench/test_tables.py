@@ -47,6 +47,16 @@ def test_the_best_is_marked_once_a_column_and_never_the_reference(table: Table) 
     assert dict(table.rows)[max(values, key=lambda name: values[name])][0].best
 
 
+def test_it_says_who_has_to_be_told_the_site_of_an_image(results: Results, families: dict[str, Family]) -> None:
+    one, two = results.strategies[:2]
+    said = {
+        sited: main_table(replace(results, sited=sited), WHERE, families).caption for sited in ((), (one,), (two, one))
+    }
+    assert "told an image's site" not in said[()]
+    assert f" {one} has to be told an image's site" in said[one,]
+    assert f" {one} and {two} must be told an image's site" in said[two, one]
+
+
 def test_what_is_not_told_apart_from_the_best_is_marked(table: Table, families: dict[str, Family]) -> None:
     place = [column.title for column in table.columns].index("Dice Forgetting") - 1
     best = next(name for name, cells in table.rows if cells[place].best)

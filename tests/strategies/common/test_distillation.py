@@ -1,11 +1,11 @@
-"""LwF: the distillation is zero where nothing changed, and has the gradient of the paper's cross-entropy."""
+"""Distillation, as in LwF: it is zero where nothing changed, and has the gradient of the paper's cross-entropy."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from strategies.lwf import distillation
+from strategies.common.distillation import distillation
 
 
 def logits(seed: int) -> torch.Tensor:
