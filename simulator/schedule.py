@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel
 
 from simulator.config import ScheduleConfig, shipped
+from simulator.defending import check_defences
 from simulator.document import Document
 from sites import sources
 from sites.errors import ConfigError, UserError
@@ -164,6 +165,7 @@ class Schedule:
                     f"{self.path}: policy: '{name}' of site '{site}' does not admit {', '.join(refused)}, which "
                     f"strategy '{self.config.strategy.name}' releases; choose another strategy or policy"
                 )
+        check_defences(self)
 
 
 def read_schedule(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> Schedule:

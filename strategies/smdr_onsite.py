@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Kind, Payload, Weights
+from sites.wire import Kind, Payload, Weights, leaves_of
 from strategies import Diagnostic, Server, State, Strategy
 from strategies.common.alignment import Domain, train_aligned
 from strategies.common.diffusion import Generator
@@ -32,6 +32,7 @@ from strategies.common.modulation import (
     learnt_rows,
     make_replays,
     new_generator,
+    prompt_start,
     rows_of,
 )
 from strategies.common.promptbook import PromptBook, make_virtual
@@ -156,6 +157,13 @@ def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, sit
     return put(new_generator(config, setting), {**start, **up.diffusion, **up.prompt})
 
 
+def start(config: Config, setting: Setting, down: Broadcast, site: str) -> Mapping[str, Tensor]:
+    """Return what a site's segmenter, prompt and diffusion weights begin as."""
+    known, diffusion = learnt_rows(down.prompts, down.learnt, setting), rows_of(down.diffusion)
+    own = {f"diffusion/{name}": value for name, value in (diffusion.get(site) or diffusion[SHARED]).items()}
+    return {**leaves_of(down), **own, **prompt_start(config, setting, known, site)}
+
+
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
     prompt, diffusion = blank_weights(config, setting)
@@ -185,4 +193,5 @@ STRATEGY = Strategy(
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
     generator=generator,
+    start=start,
 )
