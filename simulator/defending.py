@@ -1,4 +1,4 @@
-"""Makes sure before a run that the defences which the sites' policies ask for can be kept."""
+"""Makes sure before a run that the sites' policies admit what is released, and that their defences can be kept to."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ if TYPE_CHECKING:
     from simulator.schedule import Schedule
 
 
-def check_defences(schedule: Schedule) -> None:
-    """Raise `ConfigError` where a site that arrives asks for a defence that its strategy or network can't keep to."""
+def check_policies(schedule: Schedule) -> None:
+    """Raise `ConfigError` where a site that arrives does not admit a release, or asks for what can't be kept to."""
     upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))
     for site in schedule.timeline.seen:
-        if fault := next(_faults(schedule, site, schedule.policies[site], upload), None):
-            name = schedule.config.site_policies.get(site, schedule.config.policy)
+        name = schedule.config.site_policies.get(site, schedule.config.policy)
+        if refused := schedule.policies[site].refused_kinds(upload):
+            raise ConfigError(
+                f"{schedule.path}: policy: '{name}' of site '{site}' does not admit {', '.join(refused)}, which "
+                f"strategy '{schedule.config.strategy.name}' releases; choose another strategy or policy"
+            )
+        if fault := undefended(schedule, site):
             raise ConfigError(f"{schedule.path}: policy: '{name}' of site '{site}' {fault}")
 
 
-def _faults(schedule: Schedule, site: str, policy: SitePolicy, upload: Manifest) -> Iterator[str]:
+def undefended(schedule: Schedule, site: str) -> str:
+    """Say which defence of a site can't be kept to and why, to follow the policy's name; "" where there is none."""
+    upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))
+    return next(_faults(schedule, schedule.policies[site], site, upload), "")
+
+
+def _faults(schedule: Schedule, policy: SitePolicy, site: str, upload: Manifest) -> Iterator[str]:
     strategy, config, name = schedule.strategy, schedule.strategy_config, schedule.config.strategy.name
     if policy.dp_sgd is not None and not strategy.trains_privately(config):
         yield (

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from sites.copying import CopyTest
-from sites.defences import blur, clip, covers, without_start
+from sites.defences import COVERED, blur, clip, without_start
 from sites.errors import WardroundError, WireError
 from sites.ledger import Ledger, Row
 from sites.privacy import DpSgd, PrivateTraining, Spent, epsilon_of
@@ -191,7 +191,7 @@ class Gate:
         Raises `Refused` where nobody says what its weights began as.
         """
         bound, noise = self.policy.clip, self.policy.noise
-        covered = {leaf.field for leaf in manifest if covers(leaf)}
+        covered = {leaf.field for leaf in manifest if leaf.kind in COVERED}
         if bound is None or not covered:
             return {}
         if without_start(manifest, start):
