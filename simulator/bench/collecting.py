@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from simulator.bench.exposed import exposure_of
 from simulator.bench.results import Results
 from simulator.bench.store import BenchStore
 from simulator.contract import Purpose
@@ -100,6 +101,7 @@ def collect(bench: BenchStore) -> Results:
         .sum()
         .reset_index(),
         machine=bench.machine(),
+        exposure=exposure_of(bench),
     )
 
 
@@ -107,6 +109,8 @@ def write_tables(results: Results, folder: Path) -> None:
     """Write `results.parquet` and the CSV tables into a bench folder, each whole."""
     for name, table in (("results", results.trials), ("matrix", results.matrix), ("costs", results.costs)):
         write_whole(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    if len(results.exposure):
+        write_whole(folder / "exposure.csv", results.exposure.to_csv(index=False, lineterminator="\n"))
     for name, table in (("results", results.trials), ("diagnostics", results.diagnostics)):
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
