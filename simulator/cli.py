@@ -161,17 +161,23 @@ def replay(
 
 @app.command()
 def exposure(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run that is done.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of a run that is done, or of a bench.")],
     replays: Annotated[int, typer.Option(min=8, help="Replays to attack for each site.")] = 256,
     control_steps: Annotated[int, typer.Option(min=1, help="Steps that the over-trained controls get.")] = 1500,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Attack what a run released: whose images were trained on, which of them replays copy, which site is told."""
+    """Attack what a run released: whose images were trained on, which of them replays copy, which site is told.
+
+    Of a bench, every trial that is done; its report then shows exposure against Dice.
+    """
     from simulator.terminal import loading
 
     with loading():
         from simulator.bench.keeping import demand_networks
         from simulator.exposure.measuring import expose
+
+        if (folder / "plan.json").exists():
+            from simulator.bench.exposing import expose_bench as expose
 
     demand_networks(folder)
     expose(folder, replays, control_steps, as_json=output is Format.JSON)

@@ -14,13 +14,13 @@ import yaml
 from pydantic import BaseModel
 
 from simulator.config import ScheduleConfig, shipped
+from simulator.defending import check_policies
 from simulator.document import Document
 from sites import sources
 from sites.errors import ConfigError, UserError
 from sites.gate import SitePolicy
 from sites.seeds import seed_of, seeded
 from sites.stream import Source, Visit
-from sites.wire import manifest_of
 from strategies import Server, Strategy, load
 from strategies.setting import Setting
 
@@ -143,7 +143,7 @@ class Schedule:
         return json.dumps(self.resolved(), sort_keys=True)
 
     def check(self) -> None:
-        """Make sure, before any work, that sources hold what is asked and policies admit what is released.
+        """Make sure, before any work, that sources hold what is asked, and that policies admit and can be kept to.
 
         Raises `ConfigError` or `SourceError`.
         """
@@ -156,14 +156,7 @@ class Schedule:
             self.source.held_out(site, 1)
         for site, visits in self.timeline.visits.items():
             self.source.train(site, visits[-1].first + visits[-1].count - 1, 1)
-        upload = manifest_of(self.strategy.blank_upload(self.strategy_config, self.setting, True))
-        for site in self.timeline.seen:
-            if refused := self.policies[site].refused_kinds(upload):
-                name = self.config.site_policies.get(site, self.config.policy)
-                raise ConfigError(
-                    f"{self.path}: policy: '{name}' of site '{site}' does not admit {', '.join(refused)}, which "
-                    f"strategy '{self.config.strategy.name}' releases; choose another strategy or policy"
-                )
+        check_policies(self)
 
 
 def read_schedule(path: Path, overrides: Iterable[str] = (), seed: int | None = None) -> Schedule:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
+
+from torch import Tensor
 
 from simulator.contract import Contract, Contracts, Purpose, Reply, Request
 from simulator.document import Document
@@ -21,6 +23,7 @@ from sites.gate import Code, Gate, Refused, SitePolicy
 from sites.ledger import Ledger
 from sites.scoring import score_cases
 from sites.sealing import Seal, seal_of
+from sites.secret import Secret, kept_secret
 from sites.seeds import seed_of, seeded
 from sites.stream import Arrival, SiteStream, Turn
 from sites.vault import Vault, locked
@@ -31,7 +34,10 @@ from strategies.common.segmenter import build_segmenter, slices_of
 
 @dataclass(frozen=True, kw_only=True)
 class Home:
-    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `seal.json`, `site.log`, `vault/`, pins."""
+    """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `seal.json`, `site.log`, `vault/`, pins.
+
+    Where the policy asks for noise, the secret that it comes from is there as well: `secret`.
+    """
 
     site: str
     root: Path
@@ -43,6 +49,12 @@ class Home:
             return SitePolicy(admit=())
         document = Document.read(path)
         return document.validated(SitePolicy, document.data)
+
+    def secret(self, policy: SitePolicy, seed: int) -> Secret | None:
+        """Return the site's secret, where its policy has a use for it; `seed` tells one simulated run from another."""
+        if not policy.needs_secret:
+            return None
+        return kept_secret(self.root / "secret", policy.simulated_secret, self.site, seed)
 
     def seal(self) -> Seal:
         """Seal the ledger as it stands: the seal stays in `seal.json`, and is returned for the server to keep."""
@@ -79,7 +91,8 @@ def _answer(request: Request, home: Home, log: TextIO) -> Reply:
 
 def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, position: int) -> Reply:
     """Unpack what came down, learn or score, and pass the result through the gate."""
-    gate = Gate(home.policy(), Ledger(home.root / "ledger.jsonl"))
+    policy = home.policy()
+    gate = Gate(policy, Ledger(home.root / "ledger.jsonl"), home.secret(policy, schedule.config.seed))
     try:
         _hold_to(request.schedule, home)
         if request.fingerprint != contract.fingerprint:
@@ -88,15 +101,13 @@ def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, 
         down = unpack(contract.down.blank, contract.down.manifest, request.body)
         gate.received(request.body, contract.down.manifest, request.turn, request.purpose)
         vault = Vault(home.root / "vault", request.turn.serial)
+        start: Mapping[str, Tensor] = {}
         if request.purpose is Purpose.LEARN:
-            arrival = _arrival(home, schedule, request.turn)
-            up = _learn(schedule, arrival, down, vault)
-            if gate.policy.most_copied is not None:
-                strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
-                _guard(gate, schedule, arrival, request.turn, strategy.remake(config, setting, down, up, home.site))
+            start = _start(policy, schedule, down, home.site)
+            up = _learn(request, home, schedule, gate, down=down, vault=vault)
         else:
             up = _score(home, schedule, down, vault)
-        body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose)
+        body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose, start=start)
         if request.purpose is Purpose.LEARN:
             vault.commit()
     except BaseException as error:
@@ -114,16 +125,43 @@ def _hold_to(schedule_json: str, home: Home) -> None:
         raise Refused(Code.BAD_REQUEST)
 
 
-def _arrival(home: Home, schedule: Schedule, turn: Turn) -> Arrival:
+def _start(policy: SitePolicy, schedule: Schedule, down: Payload, site: str) -> Mapping[str, Tensor]:
+    """Return what the weights begin as, where the policy bounds their change; no data have been read by then.
+
+    Raises `Refused` where the policy asks for DP-SGD and the strategy does not keep to it.
+    """
+    strategy, config = schedule.strategy, schedule.strategy_config
+    if policy.dp_sgd is not None and not strategy.trains_privately(config):
+        raise Refused(Code.UNDEFENDED)
+    return {} if policy.clip is None else strategy.start(config, schedule.setting, down, site)
+
+
+def _learn(request: Request, home: Home, schedule: Schedule, gate: Gate, *, down: Payload, vault: Vault) -> Payload:
+    turn, strategy, config, setting = request.turn, schedule.strategy, schedule.strategy_config, schedule.setting
     stream = SiteStream(schedule.source, home.site, schedule.timeline.visits[home.site], home.root / "newest-step")
-    seed = seed_of(schedule.config.seed, "learn", home.site, turn.step, turn.round)
-    return Arrival(site=home.site, step=turn.step, round=turn.round, cases=stream.open(turn.step), seed=seed)
-
-
-def _learn(schedule: Schedule, arrival: Arrival, down: Payload, vault: Vault) -> Payload:
+    cases, received = stream.open(turn.step), _digest(request.body)
+    arrival = Arrival(
+        site=home.site,
+        step=turn.step,
+        round=turn.round,
+        cases=cases,
+        seed=seed_of(schedule.config.seed, "learn", home.site, turn.step, turn.round),
+        privacy=gate.private_training(cases, received, turn),
+    )
     with seeded(arrival.seed):
-        up: Payload = schedule.strategy.learn(schedule.strategy_config, schedule.setting, down, arrival, vault)
+        up: Payload = strategy.learn(config, setting, down, arrival, vault)
+    if arrival.privacy is not None:
+        gate.trained(arrival.privacy, received, turn, request.purpose)
+    if gate.policy.most_copied is not None:
+        _guard(gate, schedule, arrival, turn, strategy.remake(config, setting, down, up, home.site))
     return up
+
+
+def _digest(body: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for key, data in sorted(body.items()):
+        digest.update(f"{key} {len(data)} ".encode() + data)
+    return digest.hexdigest()
 
 
 def _guard(gate: Gate, schedule: Schedule, arrival: Arrival, turn: Turn, maker: ImageMaker | None) -> None:

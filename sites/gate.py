@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from enum import IntEnum
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from sites.copying import CopyTest
+from sites.defences import COVERED, blur, clip, without_start
 from sites.errors import WardroundError, WireError
 from sites.ledger import Ledger, Row
-from sites.stream import Turn
+from sites.privacy import DpSgd, PrivateTraining, Spent, epsilon_of
+from sites.secret import Secret
+from sites.stream import Case, Turn
 from sites.wire import Kind, Manifest, Payload, kinds_of, pack, unpack
 
 
@@ -33,6 +38,7 @@ class Code(IntEnum):
     NO_REPLY = 10
     SITE_DIED = 11
     COPIES = 12
+    UNDEFENDED = 13
 
 
 class Refused(WardroundError):
@@ -52,6 +58,11 @@ class SitePolicy(BaseModel):
     most_copied: the largest share of the training images that replays made from a release may copy, by the copy test
         of `sites/copying.py` (None: replays are not looked at). As many replays as held-out images are made, so that
         images which only resemble each other come to 0.05 on average; 0.2 leaves room for chance
+    clip: the largest L2 norm of what one release may change of the weights that came down (None: no bound)
+    noise: standard deviation of the Gaussian noise on that change, in units of `clip`
+    dp_sgd: how patients are protected in training (None: they are not). Strategies that don't keep to it are refused
+    simulated_secret: what the site's secret is made from in a simulation, so that the same run gives the same bits. A
+        hospital must leave it out: its secret is then drawn from the operating system, and nobody can compute the noise
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +71,21 @@ class SitePolicy(BaseModel):
     byte_budget: int | None = Field(default=None, ge=1)
     round_counts_to: int = Field(default=1, ge=1)
     most_copied: float | None = Field(default=None, ge=0, lt=1)
+    clip: float | None = Field(default=None, gt=0)
+    noise: float | None = Field(default=None, gt=0)
+    dp_sgd: DpSgd | None = None
+    simulated_secret: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _noise_has_a_unit(self) -> Self:
+        if self.noise is not None and self.clip is None:
+            raise ValueError("noise: is a multiple of clip, which is not set; set clip, or leave noise out")
+        return self
+
+    @property
+    def needs_secret(self) -> bool:
+        """Whether the site draws random numbers that nobody else may compute."""
+        return self.noise is not None or self.dp_sgd is not None
 
     def refused_kinds(self, manifest: Manifest) -> tuple[Kind, ...]:
         """Return the kinds of a manifest that this policy does not admit, in the manifest's order."""
@@ -69,9 +95,11 @@ class SitePolicy(BaseModel):
 class Gate:
     """Lets a payload out, or refuses it; either way the ledger has a row before anything is sent."""
 
-    def __init__(self, policy: SitePolicy, ledger: Ledger) -> None:
+    def __init__(self, policy: SitePolicy, ledger: Ledger, secret: Secret | None = None) -> None:
+        assert secret is not None or not policy.needs_secret
         self.policy = policy
         self._ledger = ledger
+        self._secret = secret
 
     def admit(self, manifest: Manifest) -> None:
         """Raise `Refused` where the policy does not admit every kind that a manifest declares."""
@@ -79,12 +107,20 @@ class Gate:
             raise Refused(Code.KIND_NOT_ADMITTED)
 
     def release(
-        self, payload: Payload, blank: Payload, manifest: Manifest, turn: Turn, purpose: str
+        self,
+        payload: Payload,
+        blank: Payload,
+        manifest: Manifest,
+        turn: Turn,
+        purpose: str,
+        *,
+        start: Mapping[str, Tensor] | None = None,
     ) -> dict[str, bytes]:
         """Return the bytes that may leave, by leaf key; raise `Refused` where the payload may not.
 
         A payload may leave where its kinds are admitted, it is exactly what its manifest declares, all its
-        floats are finite, and the byte budget holds it.
+        floats are finite, and the byte budget holds it. `start` is what its weights began as, by leaf key: the policy
+        may bound their change.
         """
         self.admit(manifest)
         if type(payload) is not type(blank):
@@ -94,14 +130,16 @@ class Gate:
             leaving = unpack(blank, manifest, pack(payload, manifest))
         except WireError as error:
             raise Refused(Code.NOT_AS_DECLARED) from error
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in _tensors_in(leaving, kinds_of(type(leaving)))):
+        if not _finite(leaving):
             raise Refused(Code.NOT_FINITE)
         self._round_counts(leaving)
+        defended = self._defend(leaving, manifest, start or {})
         packed = pack(leaving, manifest)
         total = sum(map(len, packed.values()))
         if self.policy.byte_budget is not None and self._ledger.bytes_released + total > self.policy.byte_budget:
             raise Refused(Code.OVER_BUDGET)
-        self._ledger.append(account(packed, manifest, turn, purpose, event="release"))
+        rows = account(packed, manifest, turn, purpose, event="release")
+        self._ledger.append({**row, **defended.get(row["field"], {})} for row in rows)
         return packed
 
     def guard(self, made: Tensor, trained: Tensor, held_out: Tensor) -> None:
@@ -110,6 +148,33 @@ class Gate:
         if most is not None and CopyTest(trained, held_out).copied(made).float().mean() > most:
             raise Refused(Code.COPIES)
 
+    def private_training(self, cases: Iterable[Case], down: str, turn: Turn) -> PrivateTraining | None:
+        """Return what training on cases must keep to, where the policy asks for DP-SGD.
+
+        down: SHA-256 of what came down. Draws and noise are the same where the same turn is done again on the same, and
+        others on anything else: two answers must not have the same noise.
+        """
+        if self.policy.dp_sgd is None:
+            return None
+        assert self._secret is not None
+        own = self._secret.derived("training", turn.step, turn.round, down)
+        return PrivateTraining(self.policy.dp_sgd, cases, Secret(own))
+
+    def trained(self, privacy: PrivateTraining, down: str, turn: Turn, purpose: str) -> None:
+        """Record what private training spent, with the epsilon of all of it so far; the same turn counts once.
+
+        down: SHA-256 of what came down for it. Raises `Refused` where the policy allows no such epsilon.
+        """
+        asked, row = privacy.policy, {"event": "training", "purpose": purpose, **turn.as_row(), "down": down}
+        told = {"delta": asked.delta, "max_grad_norm": asked.max_grad_norm, "patients": privacy.patients}
+        before = spent_in(self._ledger.rows())
+        for number, part in enumerate(privacy.spent):
+            before[turn.step, turn.round, down, number] = part
+            epsilon = epsilon_of(before.values(), asked.delta)
+            self._ledger.append([{**row, **told, "part": number, **asdict(part), "epsilon": epsilon}])
+        if asked.most_epsilon is not None and epsilon_of(before.values(), asked.delta) > asked.most_epsilon:
+            raise Refused(Code.OVER_BUDGET)
+
     def refuse(self, code: Code, turn: Turn, purpose: str) -> None:
         """Record that nothing left."""
         self._ledger.append([{"event": "refusal", "purpose": purpose, **turn.as_row(), "code": code.name}])
@@ -117,6 +182,26 @@ class Gate:
     def received(self, packed: Mapping[str, bytes], manifest: Manifest, turn: Turn, purpose: str) -> None:
         """Record what came down to the site."""
         self._ledger.append(account(packed, manifest, turn, purpose, event="received"))
+
+    def _defend(
+        self, leaving: Payload, manifest: Manifest, start: Mapping[str, Tensor]
+    ) -> dict[str, dict[str, float | None]]:
+        """Clip and noise a payload in place, as the policy says; return what was done to each field that is covered.
+
+        Raises `Refused` where nobody says what its weights began as.
+        """
+        bound, noise = self.policy.clip, self.policy.noise
+        covered = {leaf.field for leaf in manifest if leaf.kind in COVERED}
+        if bound is None or not covered:
+            return {}
+        if without_start(manifest, start):
+            raise Refused(Code.UNDEFENDED)
+        clip(leaving, manifest, start, bound)
+        if noise is not None and self._secret is not None:
+            blur(leaving, manifest, start, noise * bound, self._secret)
+        if not _finite(leaving):
+            raise Refused(Code.NOT_FINITE)
+        return {field: {"clip": bound, "noise": noise} for field in covered}
 
     def _round_counts(self, payload: Payload) -> None:
         """Round every count in place, in double: a float32 quotient of a large count gives no multiple."""
@@ -138,6 +223,21 @@ def account(packed: Mapping[str, bytes], manifest: Manifest, turn: Turn, purpose
         )
         row["bytes"] += len(packed[leaf.key])
     return [{**row, "sha256": digests[field].hexdigest()} for field, row in rows.items()]
+
+
+def spent_in(rows: Iterable[Row]) -> dict[tuple[int, int, str, int], Spent]:
+    """Return what a ledger says that private training spent: a turn that was done again on the same spent it once."""
+    return {
+        (row["step"], row["round"], row["down"], row["part"]): Spent(
+            noise_multiplier=row["noise_multiplier"], sample_rate=row["sample_rate"], steps=row["steps"]
+        )
+        for row in rows
+        if row["event"] == "training"
+    }
+
+
+def _finite(payload: Payload) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in _tensors_in(payload, kinds_of(type(payload))))
 
 
 def _tensors_in(payload: Payload, names: Iterable[str]) -> list[Tensor]:

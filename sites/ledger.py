@@ -32,6 +32,10 @@ class Ledger:
         self._last: str = rows[-1]["hash"] if rows else GENESIS
         self.bytes_released: int = sum(row["bytes"] for row in rows if row["event"] == "release")
 
+    def rows(self) -> list[Row]:
+        """Return all rows, oldest first."""
+        return read_rows(self.path)
+
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Chain rows to the file in one write."""
         lines = []

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 from torch import Tensor
 
 from sites.errors import DataGone
 from sites.files import write_whole
+
+if TYPE_CHECKING:
+    from sites.privacy import PrivateTraining
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -99,13 +102,14 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """The data that a site holds now, and the seed of this turn at this site."""
+    """The data that a site holds now, the seed of this turn at this site, and the privacy that training must keep."""
 
     site: str
     step: int
     round: int
     cases: tuple[Case, ...]
     seed: int
+    privacy: PrivateTraining | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

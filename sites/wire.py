@@ -139,6 +139,11 @@ def unpack(blank: P, manifest: Manifest, packed: Mapping[str, bytes]) -> P:
     return type(blank)(**values)
 
 
+def leaves_of(payload: Payload) -> dict[str, Tensor]:
+    """Return the tensors of a payload by the key of their leaf."""
+    return {f"{field}/{name}" if name else field: tensor for field, name, tensor in _tensors(payload)}
+
+
 def _tensors(payload: Payload) -> list[tuple[str, str, Tensor]]:
     """List the leaves as (field, name, tensor): declared fields in order, names within one sorted."""
     found: list[tuple[str, str, Tensor]] = []

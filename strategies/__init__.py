@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sites.errors import ConfigError
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Payload, Weights
+from sites.wire import Payload, Weights, leaves_of
 from strategies.setting import Setting
 
 if TYPE_CHECKING:
@@ -114,6 +114,21 @@ def as_sent(config: StrategyConfig, setting: Setting, weights: Weights, images: 
     return weights
 
 
+def as_broadcast(config: StrategyConfig, setting: Setting, down: Payload, site: str) -> Mapping[str, Tensor]:
+    """Return that weights began as those that came down under the same names."""
+    return leaves_of(down)
+
+
+def always(config: StrategyConfig) -> bool:
+    """Say yes, whatever the settings."""
+    return True
+
+
+def never(config: StrategyConfig) -> bool:
+    """Say no, whatever the settings."""
+    return False
+
+
 # Makes a number of images (float32 [N, C, H, W] in 0..1) from a seed's noise.
 ImageMaker = Callable[[int, int], Tensor]
 
@@ -137,6 +152,11 @@ class Strategy(Generic[C, Down, Up]):
 
     `remake` is called at a site whose policy guards against copies, before its release: it returns what makes images
     as a receiver could of what came down and what is about to leave (None: no images can be made of it).
+
+    `start` is called at a site whose policy bounds what a release may change, before its data are read: it says what
+    the weights of an upload begin as, by leaf key, given what came down and the site's name. `trains_privately` says
+    whether, with given settings, nothing in `learn` looks at patients but `train_on_arrival` and `learn_prompt`, which
+    keep to the DP-SGD of a site's policy; other strategies are refused where a policy asks for it.
     """
 
     config: type[C]
@@ -148,6 +168,8 @@ class Strategy(Generic[C, Down, Up]):
     at_home: Callable[[C, Setting, Weights, Tensor, Vault], Weights] = as_sent
     blank_vault: Callable[[C, Setting], Mapping[str, Weights]] = nothing_kept
     remake: Callable[[C, Setting, Down, Up, str], ImageMaker | None] = no_images
+    start: Callable[[C, Setting, Down, str], Mapping[str, Tensor]] = as_broadcast
+    trains_privately: Callable[[C], bool] = never
 
 
 # Every file beside this one is a strategy but the seam's own.

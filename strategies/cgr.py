@@ -25,8 +25,9 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Diagnostic, Server, State, Strategy, StrategyConfig
+from strategies import Diagnostic, ImageMaker, Server, State, Strategy, StrategyConfig
 from strategies.common.alignment import Domain
+from strategies.common.denoising import sample
 from strategies.common.diffusion import DiffusionConfig, Generator
 from strategies.common.joint_diffusion import Recalled, teach
 from strategies.common.modulation import (
@@ -159,9 +160,12 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     return Upload(segmenter=segmenter, diffusion=diffusion, prompt=prompt)
 
 
-def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator | None:
-    """Return the generator that a receiver could make of an upload."""
-    return put(new_generator(config.modulation, setting), {**up.diffusion, **up.prompt}) if up.prompt else None
+def remake(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> ImageMaker | None:
+    """Return what makes images as a receiver could of an upload."""
+    if not up.prompt:
+        return None
+    generator = put(new_generator(config.modulation, setting), {**up.diffusion, **up.prompt})
+    return lambda count, seed: sample(generator, count, seed)[0]
 
 
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
@@ -188,5 +192,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
-    generator=generator,
+    remake=remake,
 )

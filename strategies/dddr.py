@@ -29,7 +29,7 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from strategies import ImageMaker, Server, State, Strategy, StrategyConfig
 from strategies.common.alignment import Batch, Domain
 from strategies.common.denoising import sample
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator
@@ -183,9 +183,12 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     return Upload(segmenter=segmenter, embedding=take(generator, ("token",)))
 
 
-def generator(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> Generator | None:
-    """Return the generator that a receiver could make of an upload."""
-    return put(frozen_generator(config, setting), up.embedding) if up.embedding else None
+def remake(config: Config, setting: Setting, down: Broadcast, up: Upload, site: str) -> ImageMaker | None:
+    """Return what makes images as a receiver could of an upload."""
+    if not up.embedding:
+        return None
+    generator = put(frozen_generator(config, setting), up.embedding)
+    return lambda count, seed: sample(generator, count, seed)[0]
 
 
 def blank_embedding(config: Config, setting: Setting) -> State:
@@ -221,5 +224,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
-    generator=generator,
+    remake=remake,
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sites.stream import Arrival
 from sites.vault import Vault
-from strategies import Strategy, StrategyConfig
+from strategies import Strategy, StrategyConfig, always
 from strategies.common.relay import Broadcast, RelayServer, Upload, blank_broadcast, blank_upload
 from strategies.common.segmenter import train_on_arrival
 from strategies.setting import Setting
@@ -29,4 +29,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
+    trains_privately=always,
 )

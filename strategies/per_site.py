@@ -16,7 +16,7 @@ from torch import nn
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from strategies import Server, State, Strategy, StrategyConfig, always
 from strategies.common.segmenter import blank_segmenter, build_segmenter, train_on_arrival
 from strategies.setting import Setting
 
@@ -102,4 +102,5 @@ STRATEGY = Strategy(
     learn=learn,
     blank_broadcast=lambda config, setting: Broadcast(segmenter=blank_segmenter(setting)),
     blank_upload=lambda config, setting, first: Upload(segmenter=blank_segmenter(setting)),
+    trains_privately=always,
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Kind, Payload, Weights
+from sites.wire import Kind, Payload, Weights, leaves_of
 from strategies import Diagnostic, ImageMaker, Server, State, Strategy
 from strategies.common.alignment import Cosines, train_aligned
 from strategies.common.denoising import sample
@@ -30,6 +30,7 @@ from strategies.common.modulation import (
     learn_prompt,
     learnt_rows,
     new_generator,
+    prompt_start,
 )
 from strategies.common.promptbook import PromptBook
 from strategies.common.retention import put
@@ -136,6 +137,12 @@ def remake(config: Config, setting: Setting, down: Broadcast, up: Upload, site: 
     return lambda count, seed: sample(generator, count, seed)[0]
 
 
+def start(config: Config, setting: Setting, down: Broadcast, site: str) -> Mapping[str, Tensor]:
+    """Return what a site's prompt and diffusion weights begin as."""
+    known = learnt_rows(down.prompts, down.learnt, setting)
+    return {**leaves_of(down), **prompt_start(config, setting, known, site)}
+
+
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
     prompt, diffusion = blank_weights(config, setting)
@@ -157,4 +164,6 @@ STRATEGY = Strategy(
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
     remake=remake,
+    start=start,
+    trains_privately=lambda config: not config.rehearses,
 )

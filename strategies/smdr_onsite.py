@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Kind, Payload, Weights
+from sites.wire import Kind, Payload, Weights, leaves_of
 from strategies import Diagnostic, ImageMaker, Server, State, Strategy
 from strategies.common.alignment import Domain, train_aligned
 from strategies.common.denoising import sample
@@ -33,6 +33,7 @@ from strategies.common.modulation import (
     learnt_rows,
     make_replays,
     new_generator,
+    prompt_start,
     rows_of,
 )
 from strategies.common.promptbook import PromptBook, make_virtual
@@ -158,6 +159,13 @@ def remake(config: Config, setting: Setting, down: Broadcast, up: Upload, site: 
     return lambda count, seed: sample(generator, count, seed)[0]
 
 
+def start(config: Config, setting: Setting, down: Broadcast, site: str) -> Mapping[str, Tensor]:
+    """Return what a site's segmenter, prompt and diffusion weights begin as."""
+    known, diffusion = learnt_rows(down.prompts, down.learnt, setting), rows_of(down.diffusion)
+    own = {f"diffusion/{name}": value for name, value in (diffusion.get(site) or diffusion[SHARED]).items()}
+    return {**leaves_of(down), **own, **prompt_start(config, setting, known, site)}
+
+
 def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
     """Return a broadcast without values."""
     prompt, diffusion = blank_weights(config, setting)
@@ -187,4 +195,5 @@ STRATEGY = Strategy(
     blank_broadcast=blank_broadcast,
     blank_upload=blank_upload,
     remake=remake,
+    start=start,
 )

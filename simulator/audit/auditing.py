@@ -8,6 +8,7 @@ from pathlib import Path
 
 from simulator.audit.channels import LIMITS, channels_of
 from simulator.audit.model import Entry, Finding, Policy, RunAudit, SiteAudit, Total
+from simulator.audit.protections import protections_of, settings_of, spent_by
 from simulator.audit.reading import Evidence, Row, SiteEvidence, read_evidence
 from simulator.audit.reconciling import entries_of, findings_of
 from simulator.audit.retention import kept_in, strange_in
@@ -75,14 +76,13 @@ def _of_the_server(evidence: Evidence) -> list[Finding]:
 def _site(site: SiteEvidence, receipts: tuple[Row, ...], *, complete: bool) -> SiteAudit:
     entries = entries_of(site, receipts, complete=complete)
     kept, older = kept_in(site.home.root / "vault")
-    policy = site.policy.model_dump(mode="json", exclude={"admit"})
+    spent = spent_by(site.rows, site.policy)
     seal = site.seals[1] if site.seals else None
     return SiteAudit(
         site=site.home.site,
-        policy=Policy(
-            admit=site.policy.admit,
-            settings={key: "not set" if value is None else str(value) for key, value in policy.items()},
-        ),
+        policy=Policy(admit=site.policy.admit, settings=settings_of(site.policy)),
+        defences=protections_of(site.policy, spent),
+        spent=spent,
         entries=entries,
         released=_totals(entry for entry in entries if entry.event == "release" and entry.standing != "withheld"),
         received=_totals(entry for entry in entries if entry.event == "received"),

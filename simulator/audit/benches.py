@@ -8,6 +8,7 @@ from pathlib import Path
 from simulator.audit.auditing import audit_run
 from simulator.audit.channels import LIMITS
 from simulator.audit.model import BenchAudit, Compared, RunAudit, Trial
+from simulator.audit.protections import short_names
 from simulator.bench.store import BenchStore, Planned
 from simulator.report.words import counted, listed
 from simulator.store import versions
@@ -65,6 +66,7 @@ def _compared(trials: Sequence[Trial]) -> Compared:
         refusals=sum(count for audit in audits for site in audit.sites for count in site.refusals.values()),
         findings=sum(len(audit.findings) for audit in audits),
         outside=tuple(kind for kind in Kind if kind in outside),
+        defences=short_names([site for audit in audits for site in audit.sites]),
     )
 
 

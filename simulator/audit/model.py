@@ -14,9 +14,19 @@ FORM = 1
 
 Verdict = Literal["passed", "failed"]
 What = Literal[
-    "ledger", "seal", "policy", "kind", "budget", "no receipt", "no release", "differs", "twice", "unreadable"
+    "ledger",
+    "seal",
+    "policy",
+    "kind",
+    "defence",
+    "budget",
+    "no receipt",
+    "no release",
+    "differs",
+    "twice",
+    "unreadable",
 ]
-Standing = Literal["receipted", "withheld", "open", "at fault", "refused", "received"]
+Standing = Literal["receipted", "withheld", "open", "at fault", "refused", "received", "noted"]
 
 
 class _Frozen(BaseModel):
@@ -37,14 +47,14 @@ class Finding(_Frozen):
 
 
 class Entry(_Frozen):
-    """A release, a refusal, or something received, as the site's ledger has it.
+    """A release, a refusal, something received, or what private training spent, as the site's ledger has it.
 
     times: how often the same bytes are recorded; a turn that a resumed run did again is recorded twice
     standing: of a release, whether the server has it (`receipted`), it was held back after it had been recorded
         (`withheld`), a run that did not end waits for its receipt (`open`), or a finding names it (`at fault`)
     """
 
-    event: Literal["release", "refusal", "received"]
+    event: Literal["release", "refusal", "received", "training"]
     purpose: str
     step: int
     round: int
@@ -73,6 +83,15 @@ class Policy(_Frozen):
     settings: dict[str, str]
 
 
+class PrivacySpent(_Frozen):
+    """What private training cost over all arrivals: epsilon at a delta; `patients`: the fewest of an arrival."""
+
+    epsilon: float
+    delta: float
+    iterations: int
+    patients: int
+
+
 class Kept(_Frozen):
     """A group of tensors that a site keeps in its vault."""
 
@@ -84,12 +103,15 @@ class Kept(_Frozen):
 class SiteAudit(_Frozen):
     """All about one site. `sealed` says whether its ledger was sealed; `head` is the hash of its last row.
 
+    defences: a sentence or more for each defence that its policy had in force; spent: what private training cost
     older: bytes of the version of the vault before the newest, which a repeated turn starts from
     strange: files in the site's folder that the software did not make
     """
 
     site: str
     policy: Policy
+    defences: tuple[str, ...]
+    spent: PrivacySpent | None
     entries: tuple[Entry, ...]
     released: tuple[Total, ...]
     received: tuple[Total, ...]
@@ -149,12 +171,17 @@ class Leaving(_Frozen):
 
 
 class PlannedSite(_Frozen):
-    """A site of a schedule, the name of its policy, what that admits, and what it would refuse."""
+    """A site of a schedule, the name of its policy, what that admits, and what it would refuse.
+
+    defences: a sentence for each defence that it asks for; undefended: why the strategy can't keep to one, or ""
+    """
 
     site: str
     policy: str
     admit: tuple[Kind, ...]
     refused: tuple[Kind, ...]
+    defences: tuple[str, ...]
+    undefended: str
 
 
 class PlanAudit(_Frozen):
@@ -193,6 +220,7 @@ class Compared(_Frozen):
 
     kept: the most bytes that its sites kept in their vaults at the end of a trial
     outside: kinds that the shipped default policy would have held back
+    defences: names of those that any site had in force, with the largest epsilon
     """
 
     schedule: str
@@ -205,6 +233,7 @@ class Compared(_Frozen):
     refusals: int
     findings: int
     outside: tuple[Kind, ...]
+    defences: tuple[str, ...]
 
 
 class BenchAudit(_Frozen):

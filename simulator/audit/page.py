@@ -40,6 +40,7 @@ def _text_of(entry: Entry) -> str:
         "at fault": "see the findings",
         "refused": f"refused: {entry.code}",
         "received": "came down",
+        "noted": "private training, accounted for",
     }[entry.standing]
     again = entry.times > 1 and entry.event != "received"
     return f"{words} (turn done {entry.times} times)" if again else words

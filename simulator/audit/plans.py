@@ -8,7 +8,9 @@ from pathlib import Path
 from simulator.audit.auditing import outside_default
 from simulator.audit.channels import LIMITS
 from simulator.audit.model import Leaving, PlanAudit, PlannedSite
+from simulator.audit.protections import protections_of
 from simulator.contract import Contracts, Purpose
+from simulator.defending import undefended
 from simulator.report.words import counted, listed
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import versions
@@ -30,7 +32,7 @@ def audit_plan(path: Path, overrides: Sequence[str]) -> PlanAudit:
         *_fields(Purpose.SCORE, scoring.up.manifest, scoring.up.manifest),
     )
     sites = tuple(_site(schedule, site, leaving) for site in schedule.timeline.sites)
-    refusing = [site for site in sites if site.refused]
+    refusing = [site for site in sites if site.refused or site.undefended]
     return PlanAudit(
         wardround=versions().get("wardround", "unknown"),
         name=schedule.config.name,
@@ -66,18 +68,22 @@ def _site(schedule: Schedule, site: str, leaving: Sequence[Leaving]) -> PlannedS
         policy=schedule.config.site_policies.get(site, schedule.config.policy),
         admit=policy.admit,
         refused=tuple(kind for kind in Kind if kind in asked and kind not in policy.admit),
+        defences=protections_of(policy, planned=True),
+        undefended=undefended(schedule, site) if site in schedule.timeline.seen else "",
     )
 
 
 def _sentences(schedule: Schedule, sites: Sequence[PlannedSite], leaving: Sequence[Leaving]) -> tuple[str, ...]:
     strategy, kinds = schedule.config.strategy.name, [kind for kind in Kind if kind in {one.kind for one in leaving}]
-    refusing = [site for site in sites if site.refused]
+    refusing = [site for site in sites if site.refused or site.undefended]
     declared = f"Strategy '{strategy}' declares that it releases {listed(kinds)}, scores included."
     if not refusing:
         return (f"The policies of all {counted(len(sites), 'site')} admit what would leave them.", declared)
-    refused = listed([kind for kind in Kind if any(kind in site.refused for site in refusing)])
+    kept = [kind for kind in Kind if any(kind in site.refused for site in refusing)]
+    refused = listed(kept) if kept else "anything"
     opening = (
         f"This schedule is refused: {counted(len(refusing), 'site')} of {len(sites)} "
         f"would not let {refused} out, and no data would be read."
     )
-    return (opening, declared)
+    faults = dict.fromkeys(f"A site {site.undefended}." for site in refusing if site.undefended)
+    return (opening, *faults, declared)

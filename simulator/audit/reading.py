@@ -22,9 +22,12 @@ from sites.wire import Kind
 
 
 class Row(BaseModel):
-    """A row of a ledger or of the receipts; other keys are the chain's."""
+    """A row of a ledger or of the receipts; other keys are the chain's.
 
-    event: Literal["release", "refusal", "received"]
+    clip, noise: of a release, the defences in force; from `down` on: of private training, what it spent
+    """
+
+    event: Literal["release", "refusal", "received", "training"]
     purpose: str
     step: int
     round: int
@@ -34,6 +37,15 @@ class Row(BaseModel):
     bytes: int = 0
     sha256: str = ""
     code: str = ""
+    clip: float | None = None
+    noise: float | None = None
+    down: str = ""
+    part: int = 0
+    noise_multiplier: float = 0.0
+    sample_rate: float = 0.0
+    steps: int = 0
+    patients: int = 0
+    delta: float = 0.0
 
     @property
     def turn(self) -> tuple[str, int, int]:

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from simulator.audit.model import Entry, Finding, Standing
 from simulator.audit.reading import Row, SiteEvidence
+from simulator.contract import Purpose
+from sites.defences import COVERED
 from sites.sealing import faults_in
+
+STANDINGS: dict[str, Standing] = {"refusal": "refused", "received": "received", "training": "noted"}
 
 
 def entries_of(site: SiteEvidence, receipts: Sequence[Row], *, complete: bool) -> tuple[Entry, ...]:
@@ -41,7 +45,7 @@ def findings_of(site: SiteEvidence, receipts: Sequence[Row], *, complete: bool) 
 
 
 def _identity(row: Row) -> tuple[object, ...]:
-    return row.event, row.place, row.kind, row.bytes, row.sha256, row.code
+    return row.event, row.place, row.kind, row.bytes, row.sha256, row.code, row.down, row.part
 
 
 def _same(one: Row, other: Row) -> bool:
@@ -56,7 +60,7 @@ def _standing(row: Row, rows: Sequence[Row], receipts: Sequence[Row], *, complet
     lost, the run has not ended and this turn is the site's newest.
     """
     if row.event != "release":
-        return "refused" if row.event == "refusal" else "received"
+        return STANDINGS[row.event]
     taken = [receipt for receipt in receipts if receipt.place == row.place]
     if taken:
         return "receipted" if all(_same(row, receipt) for receipt in taken) else "at fault"
@@ -87,6 +91,10 @@ def _breaches(site: SiteEvidence, receipts: Sequence[Row]) -> Iterator[Finding]:
     for row in {row.place: row for row in left if row.kind not in site.policy.admit}.values():
         sentence = f"{_what(row)} left as {row.kind}, which the site's policy does not admit."
         yield _finding(site, row, "kind", sentence)
+    for row in (row for row in site.rows if row.event == "release" and row.purpose == Purpose.LEARN):
+        if row.kind in COVERED and (row.clip, row.noise) != (site.policy.clip, site.policy.noise):
+            sentence = f"{_what(row)} left without the clipping and noise that the site's policy asks for."
+            yield _finding(site, row, "defence", sentence)
     budget, spent = site.policy.byte_budget, sum(row.bytes for row in site.rows if row.event == "release")
     if budget is not None and spent > budget:
         sentence = f"{spent:,} bytes are recorded as released; the site's policy lets {budget:,} out."

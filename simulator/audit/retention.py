@@ -10,7 +10,10 @@ from simulator.audit.model import Kept
 from sites.errors import UserError
 from sites.vault import versions_in
 
-OWN = ("policy.yaml", "ledger.jsonl", "seal.json", "site.log", "schedule.sha256", "newest-step", "lock", "vault")
+OWN = (
+    *("policy.yaml", "secret", "ledger.jsonl", "seal.json", "site.log"),
+    *("schedule.sha256", "newest-step", "lock", "vault"),
+)
 
 
 def kept_in(vault: Path) -> tuple[tuple[Kept, ...], int]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from simulator.audit.auditing import audit_run
@@ -65,6 +66,7 @@ def plan(path: Path, overrides: Sequence[str], *, as_json: bool) -> int:
     else:
         out.print(leaving_table(found))
         out.print(policy_table(found))
+        _print_lines(dict.fromkeys(sentence for site in found.sites for sentence in site.defences))
         _print_lines(found.sentences)
     return 0 if found.verdict == "passed" else 1
 
@@ -112,8 +114,8 @@ def run_table(found: RunAudit) -> Table:
 def bench_table(found: BenchAudit) -> Table:
     """Return the strategies side by side: mean bytes that left a trial by kind, and what the default policy says."""
     table = _table(f"{found.name}: what left in a trial", "schedule", "strategy", "trials", "left")
-    for column in ("came down", "kept", "refusals", "findings", "default policy"):
-        table.add_column(column, justify="left" if column == "default policy" else "right")
+    for column in ("came down", "kept", "refusals", "findings", "defences", "default policy"):
+        table.add_column(column, justify="left" if column.startswith("def") else "right")
     for one in found.compared:
         refused = ", ".join(one.outside)
         table.add_row(
@@ -125,6 +127,7 @@ def bench_table(found: BenchAudit) -> Table:
             size(one.kept),
             str(one.refusals),
             str(one.findings),
+            ", ".join(one.defences) or NONE,
             f"[bold red]refuses {refused}[/bold red]" if refused else "admits",
         )
     return table
@@ -144,8 +147,9 @@ def policy_table(found: PlanAudit) -> Table:
     """Return what each site's policy says."""
     table = _table("What the policies say", "site", "policy", "admits", "verdict")
     for site in found.sites:
-        refused = f"[bold red]refuses {', '.join(site.refused)}[/bold red]"
-        table.add_row(site.site, site.policy, ", ".join(site.admit), refused if site.refused else "admits all")
+        refused = f"refuses {', '.join(site.refused)}" if site.refused else site.undefended
+        verdict = f"[bold red]{escape(refused)}[/bold red]" if refused else "admits all"
+        table.add_row(site.site, site.policy, ", ".join(site.admit), verdict)
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from simulator.audit.model import Finding, SiteAudit
+from simulator.audit.protections import sentence_of
 from simulator.contract import Purpose
 from simulator.report.words import counted, listed, size
 from sites.wire import Kind
@@ -27,7 +28,7 @@ def sentences_of(sites: Sequence[SiteAudit], findings: Sequence[Finding], *, com
     """Return the verdict, sentence by sentence; the first one stands for all of it."""
     kinds = {total.kind for site in sites for total in site.released}
     bare = [PLAIN[kind] for kind in BARE if kind in kinds]
-    found = [_bare(bare), _released(sites), _agree(sites, findings), _refused(sites), _kept(sites)]
+    found = [_bare(bare), _released(sites), sentence_of(sites), _agree(sites, findings), _refused(sites), _kept(sites)]
     if not complete:
         found.append("The run did not end: this is how things stood, and no ledger is sealed.")
     found.append("What the released weights may give away about patients is another question; see the limits.")

@@ -16,7 +16,7 @@ PACKAGES = ("sites", "strategies", "simulator")
 # What a trial runs, besides its strategy and its source.
 RUNS = "simulator.flower.launch"
 # Another release of these may give other bits.
-LIBRARIES = ("wardround", "torch", "numpy", "scipy", "monai", "diffusers")
+LIBRARIES = ("wardround", "torch", "numpy", "scipy", "monai", "diffusers", "opacus")
 # Weights that lie beside the code.
 WEIGHTS = "*.safetensors"
 

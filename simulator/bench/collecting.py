@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from safetensors import safe_open
 
+from simulator.bench.exposed import exposure_of
 from simulator.bench.results import Results
 from simulator.bench.store import BenchStore
 from simulator.contract import Purpose
@@ -124,6 +125,7 @@ def collect(bench: BenchStore) -> Results:
             for label in bench.plan["strategies"]
             if any(readings[row.trial].sited for row in planned if row.trial in readings and row.strategy == label)
         ),
+        exposure=exposure_of(bench),
     )
 
 
@@ -131,6 +133,8 @@ def write_tables(results: Results, folder: Path) -> None:
     """Write `results.parquet` and the CSV tables into a bench folder, each whole."""
     for name, table in (("results", results.trials), ("matrix", results.matrix), ("costs", results.costs)):
         write_whole(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    if len(results.exposure):
+        write_whole(folder / "exposure.csv", results.exposure.to_csv(index=False, lineterminator="\n"))
     for name, table in (("results", results.trials), ("diagnostics", results.diagnostics)):
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulator.bench import courses, tradeoffs
 from simulator.bench.cosines import cosines
+from simulator.bench.exposed import exposures
 from simulator.bench.looks import Plate
 from simulator.bench.ranking import rank_plate
 from simulator.bench.ranks import rank
@@ -20,6 +21,7 @@ def plates(results: Results, schedule: str) -> tuple[Plate, ...]:
         courses.sites(results, schedule),
         courses.matrix_plate(results, schedule),
         tradeoffs.costs(results, schedule),
+        exposures(results, schedule),
         cosines(results, schedule),
     )
     return tuple(plate for plate in found if plate)

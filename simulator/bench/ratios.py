@@ -30,6 +30,6 @@ def cpu_ratio(results: Results, schedule: str, first: str, second: str) -> Ratio
     """Compare the CPU seconds of two strategies on one schedule."""
     priced = replace(results, trials=results.trials.merge(results.costs, on="trial", how="left"))
     table = trial_table(priced, schedule, "cpu_seconds")
-    found = estimate(np.log(table[first] / table[second]).to_numpy())
+    found = estimate(np.log((table[first] / table[second]).to_numpy()))
     mean, low, high = map(math.exp, (found.mean, found.low, found.high))
     return Ratio(first=first, second=second, pairs=found.trials, mean=mean, low=low, high=high)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
+
+EXPOSURE = ("trial", "site", "attack", "auc")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,6 +31,8 @@ class Results:
         may be empty
     costs: trial, cpu_seconds, wall_seconds: never the same bits twice, hence a table of its own
     cost_steps: trial, step, purpose ("learn" or "score"), cpu_seconds, wall_seconds
+    exposure: trial, site, attack, auc: what membership inference reached on what a site released; empty unless
+        `wardround exposure` was run on the bench
     machine: cores, processor, platform, python, torch, commit, date
     sited: labels of the strategies that segment a site with weights or statistics of its own
     """
@@ -45,3 +49,4 @@ class Results:
     cost_steps: pd.DataFrame
     machine: Mapping[str, str]
     sited: tuple[str, ...] = ()
+    exposure: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EXPOSURE))

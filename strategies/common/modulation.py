@@ -107,10 +107,7 @@ def learn_prompt(
     generator = put(new_generator(config, setting), diffusion)
     prompt_names, other_names = split_names(config, generator)
     from_nothing = config.diffusion.start == "random"
-    if arrival.site in known:
-        put(generator, known[arrival.site])
-    elif known and from_nothing:
-        put(generator, next(iter(known.values())))
+    put(generator, _first_prompt(config, known, arrival.site))
     images, masks = slices_of(arrival.cases)
     changes = config.trains_diffusion(first=not known)
     steps = config.diffusion.first_steps if from_nothing and not known else config.diffusion.steps
@@ -122,8 +119,24 @@ def learn_prompt(
         seed=arrival.seed,
         trained=(*prompt_names, *other_names) if changes else prompt_names,
         rehearsal=_rehearsal(config, setting, diffusion, known, arrival),
+        privacy=arrival.privacy,
     )
     return take(generator, prompt_names), take(generator, other_names) if changes else {}
+
+
+def _first_prompt(config: ModulationConfig, known: Mapping[str, Weights], site: str) -> Weights:
+    """Return the prompt that a site begins with; nothing where it is the generator's own."""
+    if site in known:
+        return known[site]
+    return next(iter(known.values()), {}) if config.diffusion.start == "random" else {}
+
+
+def prompt_start(
+    config: ModulationConfig, setting: Setting, known: Mapping[str, Weights], site: str
+) -> Mapping[str, Tensor]:
+    """Return what each parameter of a site's prompt begins as, by leaf key."""
+    generator = put(new_generator(config, setting), _first_prompt(config, known, site))
+    return {f"prompt/{name}": value for name, value in take(generator, split_names(config, generator)[0]).items()}
 
 
 def _rehearsal(

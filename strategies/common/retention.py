@@ -9,13 +9,14 @@ under the earlier prompts the network must answer as the one before did (Li & Ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from sites.privacy import PrivateTraining
 from sites.wire import Weights
 from strategies.common.denoising import Corruption, sample
 from strategies.common.diffusion import Generator
@@ -45,12 +46,15 @@ def fit(
     seed: int,
     trained: Iterable[str],
     rehearsal: Rehearsal | None = None,
+    privacy: PrivateTraining | None = None,
 ) -> None:
     """Teach a generator a site's pairs, in place: images [N, C, H, W] in 0..1 and masks [N, S, H, W].
 
     Only the parameters named in `trained` change; they end as their exponential moving average. `rehearsal` adds a
-    loss that holds on to earlier prompts.
+    loss that holds on to earlier prompts. `privacy` is what a site asks for that has it taught by DP-SGD; its images
+    must then have no part in the rehearsal, so there is none.
     """
+    assert rehearsal is None or privacy is None, "no rehearsal is private"
     config, draws = generator.config, torch.Generator().manual_seed(seed)
     pairs, corrupt = generator.fold(images, masks), Corruption(generator, draws)
     chosen = set(trained)
@@ -61,17 +65,64 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
     average = EMAModel(parameters, decay=config.ema)
     generator.train()
+    if privacy is None:
+        descent = _descend(generator, pairs, corrupt, optimizer, steps=steps, draws=draws, rehearsal=rehearsal)
+    else:
+        descent = _descend_privately(generator, pairs, corrupt, optimizer, steps=steps, privacy=privacy)
+    for _ in descent:
+        schedule.step()
+        average.step(parameters)
+    average.copy_to(parameters)
+
+
+def _descend(
+    generator: Generator,
+    pairs: Tensor,
+    corrupt: Corruption,
+    optimizer: torch.optim.Optimizer,
+    *,
+    steps: int,
+    draws: torch.Generator,
+    rehearsal: Rehearsal | None,
+) -> Iterator[None]:
+    """Take gradient steps on pairs; yield after each."""
+    parameters = optimizer.param_groups[0]["params"]
     for _ in range(steps):
-        loss = denoising_loss(generator, _draw(pairs, config.batch, draws), corrupt)
+        loss = denoising_loss(generator, _draw(pairs, generator.config.batch, draws), corrupt)
         if rehearsal is not None:
             loss = loss + rehearsal(generator, corrupt, draws)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        schedule.step()
-        average.step(parameters)
-    average.copy_to(parameters)
+        yield
+
+
+def _descend_privately(
+    generator: Generator,
+    pairs: Tensor,
+    corrupt: Corruption,
+    optimizer: torch.optim.Optimizer,
+    *,
+    steps: int,
+    privacy: PrivateTraining,
+) -> Iterator[None]:
+    """Take gradient steps by DP-SGD; yield after each.
+
+    Each pair is shown four times, once in each quarter of the batch, since the last quarter is of another kind: what a
+    patient is shown in must not depend on how many others were drawn.
+    """
+    from strategies.common.private import descend_privately
+
+    def batch(rows: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.stack(part.chunk(4), 1) for part in corrupt(pairs[rows].repeat(4, 1, 1, 1)))
+
+    def loss(answer: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        noisy, image_time, mask_time, velocity, weight = rows
+        mean: Tensor = (weight * (answer(noisy, image_time, mask_time) - velocity).square()).mean()
+        return mean
+
+    return descend_privately(generator, optimizer, loss, batch, privacy.begin(generator.config.batch / 2, steps))
 
 
 def denoising_loss(

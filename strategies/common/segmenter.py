@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from monai.losses import DiceLoss
@@ -10,6 +10,7 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sites.privacy import PrivateTraining
 from sites.stream import Arrival, Case
 from sites.wire import Weights
 from strategies.common.augmentation import Augmenter
@@ -102,13 +103,46 @@ def train_segmenter(
 
 
 def train_on_arrival(weights: Weights, setting: Setting, arrival: Arrival) -> Weights:
-    """Train a segmenter, given by its weights, for one round on a site's current cases; return its new weights."""
+    """Train a segmenter, given by its weights, for one round on a site's current cases; return its new weights.
+
+    Where the site asks for differential privacy, it is trained by DP-SGD.
+    """
     network = build_segmenter(setting)
     network.load_state_dict(dict(weights))
     images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
-    train_segmenter(network, setting, images, masks, iterations=iterations, seed=arrival.seed)
+    if arrival.privacy is None:
+        train_segmenter(network, setting, images, masks, iterations=iterations, seed=arrival.seed)
+    else:
+        _train_privately(network, setting, images, masks, arrival.privacy, iterations=iterations, seed=arrival.seed)
     return dict(network.state_dict())
+
+
+def _train_privately(
+    network: nn.Module,
+    setting: Setting,
+    images: Tensor,
+    masks: Tensor,
+    privacy: PrivateTraining,
+    *,
+    iterations: int,
+    seed: int,
+) -> None:
+    from strategies.common.private import descend_privately
+
+    optimizer, schedule = descent_of(network, setting, iterations)
+    augmenter = Augmenter(setting.augmentation, seed)
+
+    def loss(answer: Callable[..., Tensor], image: Tensor, mask: Tensor) -> Tensor:
+        return segmentation_loss(answer(image[None]), mask[None])
+
+    def batch(rows: Tensor) -> tuple[Tensor, ...]:
+        return augmenter(images[rows], masks[rows])
+
+    network.train()
+    session = privacy.begin(setting.budget.batch, iterations)
+    for _ in descend_privately(network, optimizer, loss, batch, session):
+        schedule.step()
 
 
 def batches(count: int, batch: int, iterations: int, seed: int) -> Iterable[Tensor]:

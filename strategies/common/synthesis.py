@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -103,7 +104,7 @@ def paint(config: SynthesisConfig, painter: Painter, teacher: nn.Module, student
     """Train the painter, and the noise that it starts from, for one batch; return the best images on the way."""
     noise = torch.randn(config.batch, config.latent, requires_grad=True)
     rate = config.learning_rate
-    groups = [{"params": painter.parameters()}, {"params": [noise], "lr": 5 * rate}]
+    groups: list[dict[str, Any]] = [{"params": painter.parameters()}, {"params": [noise], "lr": 5 * rate}]
     optimizer = torch.optim.Adam(groups, lr=rate, betas=(0.5, 0.999))
     best, least = torch.empty(0), float("inf")
     painter.train()
@@ -141,6 +142,8 @@ def watched(network: nn.Module) -> Iterator[list[Tensor]]:
 
     def compare(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         mean, variance = inputs[0].mean(dim=(0, 2, 3)), inputs[0].var(dim=(0, 2, 3))
         distances.append((mean - norm.running_mean).norm() + (variance - norm.running_var).norm())
 

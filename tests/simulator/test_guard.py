@@ -12,7 +12,6 @@ from simulator.loop import SitesFailed
 from sites.gate import Code
 from sites.ledger import read_rows
 from sites.sources.phantom import Phantom, PhantomConfig
-from strategies.common import denoising
 from strategies.common.segmenter import slices_of
 
 Run = Callable[..., Path]
@@ -48,7 +47,7 @@ def test_replays_that_are_the_sites_own_images_are_refused(
     name: str, run_tiny: Run, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cases = Phantom("prostate", PhantomConfig(size=32, slices=1), 0).train("A", 0, 3)
-    monkeypatch.setattr(denoising, "sample", lambda *_: slices_of(cases))
+    monkeypatch.setattr(f"strategies.{name}.sample", lambda *_: slices_of(cases))
     with pytest.raises(SitesFailed) as failed:
         run_tiny(strategy=small(name), policy=policy(tmp_path, 0.5))
     assert_refused(tmp_path / "run", failed.value)

@@ -95,6 +95,7 @@ def test_a_code_is_this_number_in_every_version() -> None:
         "NO_REPLY": 10,
         "SITE_DIED": 11,
         "COPIES": 12,
+        "UNDEFENDED": 13,
     }
 
 

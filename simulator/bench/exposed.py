@@ -1,0 +1,109 @@
+"""What membership inference reached on the trials of a bench, read from their folders and drawn against Dice."""
+
+from __future__ import annotations
+
+from functools import partial
+from math import isfinite
+
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import ValidationError
+
+from simulator.bench.looks import Plate, looks
+from simulator.bench.results import EXPOSURE, Results
+from simulator.bench.scores import SEEN
+from simulator.bench.statistics import Estimate, estimate
+from simulator.bench.store import BenchStore
+from simulator.bench.tables import estimates_of
+from simulator.exposure.findings import Exposure
+from simulator.report.ink import ink
+from simulator.report.labels import Plain, place_names
+from sites.errors import UserError
+
+FILE = "exposure.json"
+
+
+def exposure_of(store: BenchStore) -> pd.DataFrame:
+    """Return what membership inference reached on what each trial released: a row for each attack and site."""
+    rows = []
+    for planned in store.planned:
+        path = store.trial_root(planned.trial) / FILE
+        if not path.exists():
+            continue
+        try:
+            found = Exposure.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError as error:
+            raise UserError(f"{path}: can't be read; delete it, and run `wardround exposure` again") from error
+        rows += [
+            {"trial": planned.trial, "site": one.site, "attack": one.attack, "auc": one.value}
+            for one in found.findings
+            if one.target == "released" and one.measure == "AUC"
+        ]
+    return pd.DataFrame(rows, columns=EXPOSURE)
+
+
+def strongest(results: Results, schedule: str) -> dict[str, Estimate]:
+    """Return the AUC of membership inference by strategy, over its trials that were attacked.
+
+    Of a trial it is the mean over sites of whichever attack reached most: one attack for all sites, so that chance at a
+    single site does not count as success.
+    """
+    means = results.exposure.groupby(["trial", "attack"], sort=False)["auc"].mean().groupby("trial", sort=False).max()
+    rows = results.trials[results.trials["schedule"] == schedule]
+    return {
+        name: estimate(rows.loc[rows["strategy"] == name, "trial"].map(means).to_numpy(dtype=float))
+        for name in results.strategies
+    }
+
+
+def exposures(results: Results, schedule: str) -> Plate | None:
+    """Exposure against Dice on seen sites; None where no trial was attacked."""
+    auc, dice = strongest(results, schedule), estimates_of(results, schedule, SEEN)
+    points = {
+        name: (auc[name], dice[name])
+        for name in results.strategies
+        if isfinite(auc[name].mean) and isfinite(dice[name].mean)
+    }
+    if not points:
+        return None
+    most, least = (pick(points, key=lambda name: points[name][0].mean) for pick in (max, min))
+    finding = f"Who was trained on shows most with {most} (AUC {points[most][0].mean:.2f})"
+    if most != least:
+        finding += f" and least with {least} ({points[least][0].mean:.2f})"
+    return Plate(
+        name="exposure",
+        title="Dice against exposure",
+        caption="Top left is best. Exposure: area under the curve of the strongest membership inference, mean over "
+        "sites; 0.5 is chance, 1 means that every patient who was trained on is told from those who were not. "
+        "Bars: 95 % confidence interval of the mean, from three trials on.",
+        finding=f"{finding}; 0.5 is chance.",
+        draw=partial(_draw, results, points),
+    )
+
+
+def _draw(results: Results, points: dict[str, tuple[Estimate, Estimate]]) -> Figure:
+    figure = Figure(figsize=(6.6, max(4.6, 2.6 + 0.16 * len(points))), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0.5, color=ink("other"), linewidth=1.0, linestyle=(0, (2, 2)))
+    for name, look in looks(results).items():
+        if name in points:
+            auc, dice = points[name]
+            axes.errorbar(
+                auc.mean,
+                dice.mean,
+                xerr=auc.margin if auc.drawn else None,
+                yerr=dice.margin if dice.drawn else None,
+                **{**look, "linestyle": "none"},
+                markersize=7,
+                elinewidth=1.1,
+                capsize=2.5,
+            )
+    axes.margins(0.18)
+    axes.grid(linewidth=0.8)
+    axes.tick_params(length=0)
+    axes.set_xlabel("membership inference, AUC (lower is better)")
+    axes.set_ylabel("Dice on seen sites (higher is better)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(Plain(useOffset=False))
+    place_names(figure, axes, {name: (auc.mean, dice.mean) for name, (auc, dice) in points.items()})
+    return figure

@@ -1,0 +1,101 @@
+"""The audit names each defence in words, says what it is worth, and finds a release that went without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from simulator.audit.auditing import audit_run
+from simulator.audit.model import PrivacySpent
+from simulator.audit.protections import protections_of
+from sites.gate import SitePolicy
+from sites.privacy import DpSgd
+
+Run = Callable[..., Path]
+Wardround = Callable[..., tuple[int, str, str]]
+SCHEMA = Path(__file__).parents[3] / "simulator" / "audit" / "audit.schema.json"
+
+ALL = {"clip": 0.5, "noise": 0.01, "dp_sgd": {"noise_multiplier": 1.0, "delta": 0.01}, "simulated_secret": "sesame"}
+INSTANCE = {"widths": [4, 8], "residual_units": 0, "norm": "instance"}
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    path = tmp_path / "defended.yaml"
+    path.write_text(yaml.safe_dump({"admit": ["segmenter", "score"], **ALL}))
+    return str(path)
+
+
+def words(spent: PrivacySpent | None = None, **settings: Any) -> str:
+    return " ".join(protections_of(SitePolicy(admit=(), **settings), spent))
+
+
+def private(epsilon: float, delta: float = 0.001, patients: int = 20) -> str:
+    spent = PrivacySpent(epsilon=epsilon, delta=delta, iterations=10, patients=patients)
+    return words(spent, dp_sgd=DpSgd(noise_multiplier=1.0, delta=delta))
+
+
+def test_each_defence_has_its_sentence() -> None:
+    assert words() == ""
+    assert "multiple of 5" in words(round_counts_to=5)
+    assert "limited (clipping, to an L2 norm of 0.5)" in words(clip=0.5)
+    assert "standard deviation 0.005, 0.01 times that limit" in words(clip=0.5, noise=0.01)
+    assert "more than 20% of the patients' images" in words(most_copied=0.2)
+    assert "was drawn at the hospital and never left it" in words(clip=0.5, noise=0.01)
+    assert "Who can read the policy can take the noise off" in words(clip=0.5, noise=0.01, simulated_secret="sesame")
+
+
+def test_epsilon_is_put_into_words() -> None:
+    assert "at most 2.72 times as sure as before" in private(1.0)
+    assert "strong promise" in private(1.0)
+    assert "reasonable promise" in private(8.0)
+    assert "weak promise" in private(60.0)
+    assert "more than a hundred million times" in private(60.0)
+    assert "is no promise" in private(1.0, delta=0.05)
+    assert "is no promise" not in private(1.0, delta=0.04)
+
+
+def test_an_audit_names_the_defences_and_not_the_secret(run_tiny: Run, wardround: Wardround, policy: str) -> None:
+    root = run_tiny(policy=policy, network=INSTANCE)
+    audit = audit_run(root)
+    assert audit.findings == ()
+    assert any(sentence.startswith("Defences in force: clipping, noise and DP-SGD") for sentence in audit.sentences)
+    assert audit.sites[0].spent is not None
+    assert audit.sites[0].spent.epsilon > 0
+    assert audit.sites[2].spent is None
+    assert wardround("audit", root)[0] == 0
+    jsonschema.validate(json.loads((root / "audit.json").read_text()), json.loads(SCHEMA.read_text()))
+    html = unescape((root / "audit.html").read_text())
+    assert all(sentence in html for site in audit.sites for sentence in site.defences)
+    assert "sesame" not in html + (root / "audit.json").read_text()
+    assert "None" not in html
+
+
+def test_a_run_without_defences_says_so(run_tiny: Run) -> None:
+    assert any("No hospital asked for clipping, noise" in sentence for sentence in audit_run(run_tiny()).sentences)
+
+
+def test_a_release_that_went_without_the_policys_defence_is_found(run_tiny: Run) -> None:
+    root = run_tiny()
+    path = root / "sites" / "A" / "policy.yaml"
+    path.write_text(path.read_text().replace("clip: null", "clip: 0.5"))
+    found = {finding.what for finding in audit_run(root).findings}
+    assert found == {"policy", "defence"}
+
+
+def test_a_plan_says_what_it_would_defend_and_fails_where_it_can_not(
+    wardround: Wardround, tiny: Callable[..., Path], policy: str
+) -> None:
+    code, out, _ = wardround("audit", "--plan", tiny(policy=policy, network=INSTANCE))
+    assert code == 0
+    assert "epsilon) is known after the run" in " ".join(out.split())
+    code, out, _ = wardround("audit", "--plan", tiny(policy=policy))
+    assert code == 1
+    assert "set network.norm: instance" in " ".join(out.split())
