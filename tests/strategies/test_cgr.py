@@ -15,6 +15,7 @@ from sites.seeds import seeded
 from sites.stream import Arrival
 from sites.vault import Vault
 from strategies.cgr import CgrServer, Config, learn, remake
+from strategies.common.denoising import sample
 from strategies.setting import Setting
 
 Disc = Callable[..., Arrival]
