@@ -13,7 +13,6 @@ Exemplars are real images with labels, and logits say much of the labels: this n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,10 +25,17 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
-from strategies.common.exemplars import Buffer, blank_rows, padded, rehearsals, reservoir_share
+from strategies import Strategy
+from strategies.common.exemplars import blank_rows, padded, rehearsals
+from strategies.common.reservoir import (
+    ReservoirConfig,
+    ReservoirServer,
+    blank_broadcast,
+    blank_upload,
+    chosen_of,
+    rows_of,
+)
 from strategies.common.segmenter import (
-    blank_segmenter,
     build_segmenter,
     descend,
     descent_of,
@@ -37,18 +43,16 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
-from strategies.common.turns import Turns
 from strategies.setting import Setting
 
 
-class Config(StrategyConfig):
+class Config(ReservoirConfig):
     """Settings of DER++.
 
     buffer: the number of slices kept of all sites together (0: fine-tuning)
     alpha: the weight of stored logits; beta: that of stored labels (0: DER)
     """
 
-    buffer: int = Field(default=64, ge=0)
     alpha: float = Field(default=0.1, ge=0)
     beta: float = Field(default=1.0, ge=0)
 
@@ -82,58 +86,7 @@ class Upload(Payload):
     slices: Annotated[Tensor, Kind.COUNT]
 
 
-class DerppServer(Server[Broadcast, Upload]):
-    """Passes the segmenter from one site to the next, and keeps the reservoir."""
-
-    def __init__(self, config: Config, setting: Setting) -> None:
-        self._segmenter = build_segmenter(setting)
-        self._size = config.buffer
-        self._buffer = Buffer(blank_darkness(setting, config.buffer, "cpu"), setting.sites)
-        self._seen = 0
-        self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
-
-    def broadcast(self, site: str, step: int) -> Broadcast:
-        return Broadcast(
-            segmenter=self._segmenter.state_dict(),
-            **self._buffer.padded(),
-            counts=self._buffer.counts(),
-            seen=torch.tensor([self._seen]),
-        )
-
-    def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
-        for site, upload in uploads.items():
-            self._segmenter.load_state_dict(dict(upload.segmenter))
-            if self._turns.take(site):
-                held = int(upload.held)
-                self._buffer.thin(self._size - held)
-                rows = {"images": upload.images, "masks": upload.masks, "logits": upload.logits}
-                self._buffer.add(site, {name: value[:held] for name, value in rows.items()})
-                self._seen += int(upload.slices)
-
-    def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
-
-    def state_dict(self) -> State:
-        return {
-            **self._segmenter.state_dict(prefix="segmenter/"),
-            **self._buffer.state_dict(),
-            **self._turns.state_dict(),
-            "seen": torch.tensor(self._seen),
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._buffer.load_state_dict(state)
-        self._turns.load_state_dict(state)
-        self._seen = int(state["seen"])
-
-
-def blank_darkness(setting: Setting, rows: int, device: str = "meta") -> dict[str, Tensor]:
+def blank_darkness(setting: Setting, rows: int, device: str) -> dict[str, Tensor]:
     """Return blank exemplars: `images`, `masks`, and `logits` float32 [rows, S, H, W]."""
     blank = blank_rows(setting.shape, rows, device)
     return {**blank, "logits": torch.zeros(blank["masks"].shape, device=device)}
@@ -161,16 +114,14 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
             dark_loss = mse_loss(logits[1], y1[:, structures:])
             loss = loss + config.alpha * dark_loss + config.beta * segmentation_loss(logits[2], y2[:, :structures])
         descend(loss, descent)
-    last = arrival.round == setting.budget.rounds
-    count = reservoir_share(int(down.seen), len(images), config.buffer) if last else 0
-    chosen = torch.randperm(len(images))[:count]
+    chosen = chosen_of(config, setting, down.seen, arrival, len(images))
     rows = rows_of(config, setting)
     return Upload(
         segmenter=dict(network.state_dict()),
         images=padded(images[chosen], rows),
         masks=padded(masks[chosen], rows),
         logits=padded(answer(network, images[chosen]), rows),
-        held=torch.tensor([count]),
+        held=torch.tensor([len(chosen)]),
         slices=torch.tensor([len(images)]),
     )
 
@@ -183,36 +134,11 @@ def answer(network: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def rows_of(config: Config, setting: Setting) -> int:
-    """Return how many exemplars a site can release in one step."""
-    return min(config.buffer, setting.most_cases * setting.shape.slices)
-
-
-def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
-    """Return a broadcast without values."""
-    return Broadcast(
-        segmenter=blank_segmenter(setting),
-        **blank_darkness(setting, config.buffer),
-        counts=torch.zeros(len(setting.sites), dtype=torch.int64, device="meta"),
-        seen=torch.zeros(1, dtype=torch.int64, device="meta"),
-    )
-
-
-def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
-    """Return an upload without values."""
-    return Upload(
-        segmenter=blank_segmenter(setting),
-        **blank_darkness(setting, rows_of(config, setting)),
-        held=torch.zeros(1, dtype=torch.int64, device="meta"),
-        slices=torch.zeros(1, dtype=torch.int64, device="meta"),
-    )
-
-
 STRATEGY = Strategy(
     family="replay",
     config=Config,
-    server=DerppServer,
+    server=lambda config, setting: ReservoirServer(config, setting, Broadcast, blank_darkness),
     learn=learn,
-    blank_broadcast=blank_broadcast,
-    blank_upload=blank_upload,
+    blank_broadcast=lambda config, setting: blank_broadcast(Broadcast, config, setting, blank_darkness),
+    blank_upload=lambda config, setting, first: blank_upload(Upload, config, setting, blank_darkness),
 )

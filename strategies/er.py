@@ -10,22 +10,27 @@ what a method without stored images should reach.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
-from strategies.common.exemplars import Buffer, blank_rows, padded, rehearsals, reservoir_share
+from strategies import Strategy
+from strategies.common.exemplars import blank_rows, padded, rehearsals
+from strategies.common.reservoir import (
+    ReservoirConfig,
+    ReservoirServer,
+    blank_broadcast,
+    blank_upload,
+    chosen_of,
+    rows_of,
+)
 from strategies.common.segmenter import (
-    blank_segmenter,
     build_segmenter,
     descend,
     descent_of,
@@ -33,14 +38,7 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
-from strategies.common.turns import Turns
 from strategies.setting import Setting
-
-
-class Config(StrategyConfig):
-    """Settings of experience replay: `buffer` is the number of slices kept of all sites together (0: fine-tuning)."""
-
-    buffer: int = Field(default=64, ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,57 +67,12 @@ class Upload(Payload):
     slices: Annotated[Tensor, Kind.COUNT]
 
 
-class ErServer(Server[Broadcast, Upload]):
-    """Passes the segmenter from one site to the next, and keeps the reservoir."""
-
-    def __init__(self, config: Config, setting: Setting) -> None:
-        self._segmenter = build_segmenter(setting)
-        self._size = config.buffer
-        self._buffer = Buffer(blank_rows(setting.shape, config.buffer, "cpu"), setting.sites)
-        self._seen = 0
-        self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
-
-    def broadcast(self, site: str, step: int) -> Broadcast:
-        return Broadcast(
-            segmenter=self._segmenter.state_dict(),
-            **self._buffer.padded(),
-            counts=self._buffer.counts(),
-            seen=torch.tensor([self._seen]),
-        )
-
-    def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
-        for site, upload in uploads.items():
-            self._segmenter.load_state_dict(dict(upload.segmenter))
-            if self._turns.take(site):
-                held = int(upload.held)
-                self._buffer.thin(self._size - held)
-                self._buffer.add(site, {"images": upload.images[:held], "masks": upload.masks[:held]})
-                self._seen += int(upload.slices)
-
-    def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
-
-    def state_dict(self) -> State:
-        return {
-            **self._segmenter.state_dict(prefix="segmenter/"),
-            **self._buffer.state_dict(),
-            **self._turns.state_dict(),
-            "seen": torch.tensor(self._seen),
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._buffer.load_state_dict(state)
-        self._turns.load_state_dict(state)
-        self._seen = int(state["seen"])
+def blank_kept(setting: Setting, rows: int, device: str) -> dict[str, Tensor]:
+    """Return blank exemplars: `images` and `masks`."""
+    return blank_rows(setting.shape, rows, device)
 
 
-def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:
+def learn(config: ReservoirConfig, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:
     """Train the segmenter on the current cases and the exemplars; then choose the site's own exemplars."""
     network = build_segmenter(setting)
     network.load_state_dict(dict(down.segmenter))
@@ -133,49 +86,22 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     for (some, their_masks), (old, old_masks) in zip(current, memory, strict=True):
         logits = network(torch.cat([some, old]))
         descend(segmentation_loss(logits, torch.cat([their_masks, old_masks])), descent)
-    last = arrival.round == setting.budget.rounds
-    count = reservoir_share(int(down.seen), len(images), config.buffer) if last else 0
-    chosen = torch.randperm(len(images))[:count]
+    chosen = chosen_of(config, setting, down.seen, arrival, len(images))
     rows = rows_of(config, setting)
     return Upload(
         segmenter=dict(network.state_dict()),
         images=padded(images[chosen], rows),
         masks=padded(masks[chosen], rows),
-        held=torch.tensor([count]),
+        held=torch.tensor([len(chosen)]),
         slices=torch.tensor([len(images)]),
-    )
-
-
-def rows_of(config: Config, setting: Setting) -> int:
-    """Return how many exemplars a site can release in one step."""
-    return min(config.buffer, setting.most_cases * setting.shape.slices)
-
-
-def blank_broadcast(config: Config, setting: Setting) -> Broadcast:
-    """Return a broadcast without values."""
-    return Broadcast(
-        segmenter=blank_segmenter(setting),
-        **blank_rows(setting.shape, config.buffer),
-        counts=torch.zeros(len(setting.sites), dtype=torch.int64, device="meta"),
-        seen=torch.zeros(1, dtype=torch.int64, device="meta"),
-    )
-
-
-def blank_upload(config: Config, setting: Setting, first: bool) -> Upload:
-    """Return an upload without values."""
-    return Upload(
-        segmenter=blank_segmenter(setting),
-        **blank_rows(setting.shape, rows_of(config, setting)),
-        held=torch.zeros(1, dtype=torch.int64, device="meta"),
-        slices=torch.zeros(1, dtype=torch.int64, device="meta"),
     )
 
 
 STRATEGY = Strategy(
     family="replay",
-    config=Config,
-    server=ErServer,
+    config=ReservoirConfig,
+    server=lambda config, setting: ReservoirServer(config, setting, Broadcast, blank_kept),
     learn=learn,
-    blank_broadcast=blank_broadcast,
-    blank_upload=blank_upload,
+    blank_broadcast=lambda config, setting: blank_broadcast(Broadcast, config, setting, blank_kept),
+    blank_upload=lambda config, setting, first: blank_upload(Upload, config, setting, blank_kept),
 )

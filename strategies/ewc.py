@@ -14,24 +14,20 @@ slice its root is the size of every gradient entry. A site that lets no gradient
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
+from functools import partial
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
-from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from sites.wire import Weights
+from strategies import Strategy
+from strategies.common.anchored import AnchoredConfig, AnchoredServer, Broadcast, Upload, blank_broadcast, blank_upload
 from strategies.common.fisher import fisher_diagonal
-from strategies.common.importance import Anchor, blank_parameters, no_importance, parameters_of, quadratic
-from strategies.common.normalization import SiteStatistics, Statistics
+from strategies.common.importance import Anchor, no_importance, quadratic
 from strategies.common.segmenter import (
-    blank_segmenter,
     build_segmenter,
     descend,
     descent_of,
@@ -39,11 +35,10 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
-from strategies.common.turns import Turns
 from strategies.setting import Setting
 
 
-class Config(StrategyConfig):
+class Config(AnchoredConfig):
     """Settings of EWC.
 
     strength: lambda; at 1 an earlier site weighs as much as the Laplace approximation of its loss says
@@ -55,72 +50,9 @@ class Config(StrategyConfig):
     strength: float = Field(default=1000.0, ge=0)
     online: bool = False
     decay: float = Field(default=0.95, ge=0, le=1)
-    statistics: Statistics = "own"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Broadcast(Payload):
-    """What comes down to a site: the segmenter, and the parameters and Fisher diagonal of all that was learnt."""
-
-    segmenter: Annotated[Weights, Kind.SEGMENTER]
-    anchor: Annotated[Weights, Kind.SEGMENTER]
-    fisher: Annotated[Weights, Kind.GRADIENT]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Upload(Payload):
-    """All that leaves a site: the segmenter, and its Fisher diagonal (zeros before a step's last round)."""
-
-    segmenter: Annotated[Weights, Kind.SEGMENTER]
-    fisher: Annotated[Weights, Kind.GRADIENT]
-
-
-class EwcServer(Server[Broadcast, Upload]):
-    """Passes the segmenter from one site to the next, with what holds it."""
-
-    def __init__(self, config: Config, setting: Setting) -> None:
-        self._config = config
-        self._segmenter = build_segmenter(setting)
-        self._anchor = Anchor(self._segmenter)
-        self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
-        self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
-
-    def broadcast(self, site: str, step: int) -> Broadcast:
-        return Broadcast(
-            segmenter=self._segmenter.state_dict(), anchor=self._anchor.weights, fisher=self._anchor.importance
-        )
-
-    def absorb(self, uploads: Mapping[str, Upload], step: int) -> None:
-        for site, upload in uploads.items():
-            self._segmenter.load_state_dict(dict(upload.segmenter))
-            self._statistics.keep(site, upload.segmenter)
-            if self._turns.take(site):
-                consolidate(self._anchor, parameters_of(self._segmenter), upload.fisher, self._config)
-
-    def predictor(self, site: str) -> nn.Module:
-        return self._statistics.segmenter_for(site)
-
-    def state_dict(self) -> State:
-        return {
-            **self._segmenter.state_dict(prefix="segmenter/"),
-            **self._anchor.state_dict(),
-            **self._statistics.state_dict(),
-            **self._turns.state_dict(),
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._anchor.load_state_dict(state)
-        self._statistics.load_state_dict(state)
-        self._turns.load_state_dict(state)
-
-
-def consolidate(anchor: Anchor, weights: Weights, fisher: Weights, config: Config) -> None:
+def consolidate(config: Config, anchor: Anchor, weights: Weights, fisher: Weights) -> None:
     """Add a site to an anchor: its parameters and its Fisher diagonal, which are of one form."""
     for name, value in weights.items():
         if config.online:
@@ -142,22 +74,18 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     descent = descent_of(network, setting, iterations)
     network.train()
     for some, their_masks in minibatches(setting, images, masks, iterations, arrival.seed):
-        held = quadratic(network, down.anchor, down.fisher)
+        held = quadratic(network, down.anchor, down.importance)
         descend(segmentation_loss(network(some), their_masks) + config.strength / 2 * held, descent)
     last = arrival.round == setting.budget.rounds
     fisher = fisher_diagonal(network, images, seed_of(arrival.seed, "fisher")) if last else no_importance(network)
-    return Upload(segmenter=dict(network.state_dict()), fisher=fisher)
+    return Upload(segmenter=dict(network.state_dict()), importance=fisher)
 
 
 STRATEGY = Strategy(
     family="continual",
     config=Config,
-    server=EwcServer,
+    server=lambda config, setting: AnchoredServer(config, setting, partial(consolidate, config)),
     learn=learn,
-    blank_broadcast=lambda config, setting: Broadcast(
-        segmenter=blank_segmenter(setting), anchor=blank_parameters(setting), fisher=blank_parameters(setting)
-    ),
-    blank_upload=lambda config, setting, first: Upload(
-        segmenter=blank_segmenter(setting), fisher=blank_parameters(setting)
-    ),
+    blank_broadcast=blank_broadcast,
+    blank_upload=blank_upload,
 )

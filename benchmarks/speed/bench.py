@@ -24,6 +24,7 @@ import yaml
 
 from simulator.bench.collecting import collect, read_trial, write_tables
 from simulator.bench.farm import Job, farm
+from simulator.bench.running import check
 from simulator.bench.store import BenchStore
 from simulator.bench.trials import Suite, read_suite
 
@@ -149,8 +150,7 @@ def harness(count: int = 500) -> dict[str, object]:
         clocks = [time.process_time()]
         suite = read_suite(suite_of(Path(folder), count), TRIVIAL)
         clocks.append(time.process_time())
-        for trial in suite.trials:
-            trial.schedule.check()
+        check(suite.trials)
         clocks.append(time.process_time())
         store = BenchStore.open(Path(folder) / "out", suite)
         store.write_machine()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import safe_open
 
 from simulator.bench.exposed import exposure_of
+from simulator.bench.keeping import segmenters_of
 from simulator.bench.results import Results
 from simulator.bench.store import BenchStore
 from simulator.contract import Purpose
@@ -76,10 +75,7 @@ def is_sited(store: Store) -> bool:
 
     They are either at the server, which then has a segmenter for each site, or come to the one that it sends at home.
     """
-    newest = max((store.root / "predictors").glob("step-*.safetensors"))
-    with safe_open(newest, framework="pt") as file:
-        segmenters = json.loads(file.metadata()["sites"])
-    return len(set(segmenters.values())) > 1 or store.schedule().strategy.at_home is not as_sent
+    return len(set(segmenters_of(store.root).values())) > 1 or store.schedule().strategy.at_home is not as_sent
 
 
 def collect(bench: BenchStore) -> Results:

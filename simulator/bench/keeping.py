@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Literal
+
+from safetensors import safe_open
 
 from sites.errors import UserError
 from sites.files import write_whole
@@ -12,7 +15,7 @@ from sites.vault import versions_in
 
 Keep = Literal["networks", "results"]
 NETWORKS = ("predictors", "checkpoint.safetensors")
-_NOTE = "networks-dropped"
+_NOTE = "networks-dropped.json"
 
 
 def tidy(root: Path, keep: Keep) -> None:
@@ -26,9 +29,20 @@ def tidy(root: Path, keep: Keep) -> None:
             shutil.rmtree(version)
     if keep == "networks":
         return
-    write_whole(root / _NOTE, "The suite says `keep: results`.\n")
+    write_whole(root / _NOTE, json.dumps(segmenters_of(root)) + "\n")
     shutil.rmtree(root / NETWORKS[0], ignore_errors=True)
     (root / NETWORKS[1]).unlink(missing_ok=True)
+
+
+def segmenters_of(root: Path) -> dict[str, str]:
+    """Return which segmenter was each site's after the last step, by a number; sites with the same one share it."""
+    if (root / _NOTE).exists():
+        noted: dict[str, str] = json.loads((root / _NOTE).read_text(encoding="utf-8"))
+        return noted
+    newest = max((root / NETWORKS[0]).glob("step-*.safetensors"))
+    with safe_open(newest, framework="pt") as file:
+        found: dict[str, str] = json.loads(file.metadata()["sites"])
+    return found
 
 
 def demand_networks(root: Path) -> None:

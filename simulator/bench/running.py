@@ -57,7 +57,7 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     tracker = tracker_of(wanted.track, root, suite.config.name) if wanted.track else None
     before = _endings(root, chosen)
     waiting = [trial for trial in chosen if before[trial.identity].status != "done"]
-    _check(waiting)
+    check(waiting)
     store = BenchStore.open(root, suite)
     with store.held():
         try:
@@ -92,7 +92,7 @@ def describe(path: Path, overrides: Sequence[str], folder: Path | None, wanted: 
     """Check a suite as a bench would, and list its trials."""
     suite = read_suite(path, overrides)
     chosen = _chosen(suite, wanted)
-    _check(chosen)
+    check(chosen)
     endings = _endings(folder or Path("benches") / suite.config.name, chosen)
     if not as_json:
         out.print(plan_table(suite, chosen, endings))
@@ -134,10 +134,14 @@ def _endings(root: Path, trials: Sequence[Trial]) -> dict[str, Ending]:
     return {trial.identity: store.ending(trial.identity) if store else Ending(status="missing") for trial in trials}
 
 
-def _check(trials: Sequence[Trial]) -> None:
-    """Check every trial before any runs. Raises `ConfigError` or `SourceError`."""
+def check(trials: Sequence[Trial]) -> None:
+    """Check every schedule, strategy and order before any trial runs: a seed changes nothing of what is asked for.
+
+    Raises `ConfigError` or `SourceError`.
+    """
+    first = {(trial.schedule_name, trial.strategy, trial.order): trial for trial in reversed(trials)}
     with err.status(f"checking {len(trials)} trials"):
-        for trial in trials:
+        for trial in reversed(first.values()):
             try:
                 trial.schedule.check()
             except UserError as error:

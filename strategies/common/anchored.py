@@ -1,8 +1,8 @@
-"""A segmenter that goes from site to site, held by sums of what mattered: messages and server of SI and MAS."""
+"""A segmenter that goes from site to site, held by what mattered: messages and server of EWC, SI and MAS."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,6 +15,8 @@ from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import blank_segmenter, build_segmenter
 from strategies.common.turns import Turns
 from strategies.setting import Setting
+
+Add = Callable[[Anchor, Weights, Weights], None]
 
 
 class AnchoredConfig(StrategyConfig):
@@ -40,10 +42,21 @@ class Upload(Payload):
     importance: Annotated[Weights, Kind.GRADIENT]
 
 
-class AnchoredServer(Server[Broadcast, Upload]):
-    """Passes the segmenter from one site to the next, and sums what matters to each."""
+def accumulate(anchor: Anchor, weights: Weights, importance: Weights) -> None:
+    """Hold parameters where the newest site left them, as firmly as all sites together say."""
+    anchor.weights = dict(weights)
+    for name, value in importance.items():
+        anchor.importance[name] = anchor.importance[name] + value
 
-    def __init__(self, config: AnchoredConfig, setting: Setting) -> None:
+
+class AnchoredServer(Server[Broadcast, Upload]):
+    """Passes the segmenter from one site to the next, and adds each to what holds it.
+
+    add: takes a site's parameters and what matters to it into the anchor
+    """
+
+    def __init__(self, config: AnchoredConfig, setting: Setting, add: Add = accumulate) -> None:
+        self._add = add
         self._segmenter = build_segmenter(setting)
         self._anchor = Anchor(self._segmenter)
         self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
@@ -63,9 +76,7 @@ class AnchoredServer(Server[Broadcast, Upload]):
             self._segmenter.load_state_dict(dict(upload.segmenter))
             self._statistics.keep(site, upload.segmenter)
             if self._turns.take(site):
-                self._anchor.weights = parameters_of(self._segmenter)
-                for name, importance in upload.importance.items():
-                    self._anchor.importance[name] = self._anchor.importance[name] + importance
+                self._add(self._anchor, parameters_of(self._segmenter), upload.importance)
 
     def predictor(self, site: str) -> nn.Module:
         return self._statistics.segmenter_for(site)

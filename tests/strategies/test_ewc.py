@@ -27,7 +27,7 @@ def visits(count: int) -> list[tuple[dict[str, torch.Tensor], dict[str, torch.Te
 def test_one_quadratic_stands_for_the_sum_over_sites() -> None:
     anchor, seen = Anchor(one_weight(0.0)), visits(4)
     for weights, fisher in seen:
-        consolidate(anchor, weights, fisher, Config())
+        consolidate(Config(), anchor, weights, fisher)
     slopes = []
     for at in (0.3, -2.0):
         network = one_weight(at, at)
@@ -42,7 +42,7 @@ def test_one_quadratic_stands_for_the_sum_over_sites() -> None:
 def test_online_ewc_decays_and_is_anchored_at_the_newest_site() -> None:
     anchor, seen = Anchor(one_weight(0.0)), visits(2)
     for weights, fisher in seen:
-        consolidate(anchor, weights, fisher, Config(online=True, decay=0.5))
+        consolidate(Config(online=True, decay=0.5), anchor, weights, fisher)
     assert torch.equal(anchor.weights["weight"], seen[1][0]["weight"])
     torch.testing.assert_close(anchor.importance["bias"], 0.5 * seen[0][1]["bias"] + seen[1][1]["bias"])
 
@@ -50,7 +50,6 @@ def test_online_ewc_decays_and_is_anchored_at_the_newest_site() -> None:
 def test_a_parameter_that_never_mattered_is_anchored_at_the_newest_site() -> None:
     network = one_weight(0.0)
     anchor = Anchor(network)
-    consolidate(
-        anchor, {name: value + 3 for name, value in parameters_of(network).items()}, anchor.importance, Config()
-    )
+    moved = {name: value + 3 for name, value in parameters_of(network).items()}
+    consolidate(Config(), anchor, moved, anchor.importance)
     assert float(anchor.weights["weight"]) == pytest.approx(3.0)

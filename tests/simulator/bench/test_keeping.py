@@ -66,6 +66,8 @@ def test_a_command_that_needs_the_networks_says_that_they_were_dropped(
         code, _, err = wardround(command, root)
         assert code == 2
         assert "this trial's networks were dropped when it was done, for its suite says `keep: results`" in err
+    code, _, err = wardround("exposure", tmp_path / "out")
+    assert (code, f"{root.name}: this trial's networks were dropped" in err.replace("\n", "")) == (2, True)
 
 
 def test_a_bench_lets_go_of_networks_once_its_suite_asks_for_it(suite: Write, here: list[str], tmp_path: Path) -> None:
