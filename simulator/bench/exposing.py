@@ -10,6 +10,7 @@ from rich.table import Table
 
 from simulator.bench.collecting import collect
 from simulator.bench.exposed import FILE, strongest
+from simulator.bench.keeping import demand_networks
 from simulator.bench.results import Results
 from simulator.bench.running import write_report
 from simulator.bench.store import BenchStore
@@ -24,13 +25,15 @@ from sites.files import write_whole
 def expose_bench(folder: Path, replays: int, steps: int, *, as_json: bool) -> None:
     """Attack each trial that is done and was not attacked yet, and write the tables, figures and report anew.
 
-    Raises `UserError` where no trial is done.
+    Raises `UserError` where no trial is done, or the networks of one were dropped.
     """
     store = BenchStore(folder)
     done = [row for row in store.planned if store.ending(row.trial).status == "done"]
     if not done:
         raise UserError(f"{folder}: no trial is done; run the suite first, with: wardround bench")
     waiting = [row for row in done if not (store.trial_root(row.trial) / FILE).exists()]
+    for row in waiting:
+        demand_networks(store.trial_root(row.trial))
     for number, row in enumerate(waiting, start=1):
         err.print(f"trial {number} of {len(waiting)}: {row.schedule}, {row.strategy}, {row.order}, seed {row.seed}")
         root = store.trial_root(row.trial)
