@@ -1,11 +1,10 @@
-"""What an audit says, as `audit.json` holds it; audit.schema.json is made from these models."""
+"""What an audit says, as `audit.json` holds it; schema.py makes audit.schema.json from these models."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from sites.sealing import Fault
 from sites.wire import Kind
@@ -251,13 +250,3 @@ class BenchAudit(_Frozen):
     compared: tuple[Compared, ...]
     trials: tuple[Trial, ...]
     limits: tuple[str, ...]
-
-
-Audit = Annotated[RunAudit | BenchAudit | PlanAudit, Field(discriminator="form")]
-
-
-def schema() -> str:
-    """Return the JSON schema of `audit.json`, whichever of the three it is."""
-    found = TypeAdapter[RunAudit | BenchAudit | PlanAudit](Audit).json_schema(mode="serialization")
-    described = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wardround audit", **found}
-    return json.dumps(described, indent=1) + "\n"
