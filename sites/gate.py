@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from sites.copying import CopyTest
-from sites.defences import COVERED, blur, clip, without_start
+from sites.defences import COVERED, blur, clip, covers, without_start
 from sites.errors import WardroundError, WireError
 from sites.ledger import Ledger, Row
 from sites.privacy import DpSgd, PrivateTraining, Spent, epsilon_of
@@ -188,10 +188,11 @@ class Gate:
     ) -> dict[str, dict[str, float | None]]:
         """Clip and noise a payload in place, as the policy says; return what was done to each field that is covered.
 
-        Raises `Refused` where nobody says what its weights began as.
+        `bare` are the bytes of its whole numbers, which leave as they are. Raises `Refused` where nobody says what its
+        weights began as.
         """
         bound, noise = self.policy.clip, self.policy.noise
-        covered = {leaf.field for leaf in manifest if leaf.kind in COVERED}
+        covered = {leaf.field: 0 for leaf in manifest if leaf.kind in COVERED}
         if bound is None or not covered:
             return {}
         if without_start(manifest, start):
@@ -201,7 +202,10 @@ class Gate:
             blur(leaving, manifest, start, noise * bound, self._secret)
         if not _finite(leaving):
             raise Refused(Code.NOT_FINITE)
-        return {field: {"clip": bound, "noise": noise} for field in covered}
+        for leaf in manifest:
+            if leaf.field in covered and not covers(leaf):
+                covered[leaf.field] += leaf.nbytes
+        return {field: {"clip": bound, "noise": noise, "bare": bare} for field, bare in covered.items()}
 
     def _round_counts(self, payload: Payload) -> None:
         """Round every count in place, in double: a float32 quotient of a large count gives no multiple."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil, log2
 
-from simulator.audit.model import Channel, SiteAudit
+from simulator.audit.model import Channel, Entry, SiteAudit
 from sites.gate import Code
 from sites.wire import Kind
 
@@ -30,6 +30,7 @@ OUTPUT = "output"
 def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
     """Return the channels of a run. Bits are an upper bound: every bit of every value that left, each turn once.
 
+    Of what was noised no more can be read than a Gaussian channel of that power carries (Shannon, 1949).
     A float32 that is finite takes one of 2^32 - 2^24 patterns, a count that is rounded to u one in u of its own.
     """
     released = [total for site in sites for total in site.released]
@@ -38,6 +39,7 @@ def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
         name: 8 * sum(total.bytes for total in released if _channel(total.kind) == name)
         for name in (VALUES, COUNTS, SCORES)
     }
+    saved = sum(_hidden_by_noise(site) for site in sites)
     rounding = {site.site: int(site.policy.settings.get("round_counts_to", "1")) for site in sites}
     counted = sum(total.bytes // 8 for site in sites for total in site.released if total.kind is Kind.COUNT)
     unit = min(rounding.values(), default=1)
@@ -45,8 +47,9 @@ def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
     return (
         Channel(
             name=VALUES,
-            what="the values of released tensors: whole weights, their low-order bits, the sign of a zero, denormals",
-            bits=bits[VALUES],
+            what="the values of released tensors: whole weights, their low-order bits, the sign of a zero, denormals"
+            + ("; less for noise, which holds unless the code at a site reads its secret" if saved else ""),
+            bits=bits[VALUES] - saved,
         ),
         Channel(name=COUNTS, what=told, bits=max(0, bits[COUNTS] - ceil(counted * log2(unit)))),
         Channel(
@@ -61,6 +64,21 @@ def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
         Channel(name=CODE, what="files and connections that hostile code opens itself"),
         Channel(name=OUTPUT, what="what native code writes to the terminal of the process that a site runs in"),
     )
+
+
+def _hidden_by_noise(site: SiteAudit) -> int:
+    """Return how many of a site's bits no longer carry anything, since noise was added to a bounded change."""
+    turns: dict[tuple[int, int], list[Entry]] = {}
+    for entry in site.entries:
+        if entry.event == "release" and entry.standing != "withheld" and entry.noise is not None:
+            turns.setdefault((entry.step, entry.round), []).append(entry)
+    hidden = 0
+    for entries in turns.values():
+        values = sum(entry.bytes - entry.bare for entry in entries) // 4
+        noise = max(entry.noise or 0.0 for entry in entries)
+        if values:
+            hidden += max(0, 32 * values - ceil(values / 2 * log2(1 + 1 / (values * noise**2))))
+    return hidden
 
 
 def _channel(kind: Kind) -> str:

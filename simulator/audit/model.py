@@ -1,11 +1,10 @@
-"""What an audit says, as `audit.json` holds it; audit.schema.json is made from these models."""
+"""What an audit says, as `audit.json` holds it; schema.py makes audit.schema.json from these models."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from sites.sealing import Fault
 from sites.wire import Kind
@@ -49,6 +48,7 @@ class Finding(_Frozen):
 class Entry(_Frozen):
     """A release, a refusal, something received, or what private training spent, as the site's ledger has it.
 
+    noise: of a release that was noised, how much in units of the bound; bare: its bytes that left without
     times: how often the same bytes are recorded; a turn that a resumed run did again is recorded twice
     standing: of a release, whether the server has it (`receipted`), it was held back after it had been recorded
         (`withheld`), a run that did not end waits for its receipt (`open`), or a finding names it (`at fault`)
@@ -63,6 +63,8 @@ class Entry(_Frozen):
     bytes: int = 0
     sha256: str | None = None
     code: str | None = None
+    noise: float | None = None
+    bare: int = 0
     times: int = 1
     standing: Standing
 
@@ -248,13 +250,3 @@ class BenchAudit(_Frozen):
     compared: tuple[Compared, ...]
     trials: tuple[Trial, ...]
     limits: tuple[str, ...]
-
-
-Audit = Annotated[RunAudit | BenchAudit | PlanAudit, Field(discriminator="form")]
-
-
-def schema() -> str:
-    """Return the JSON schema of `audit.json`, whichever of the three it is."""
-    found = TypeAdapter[RunAudit | BenchAudit | PlanAudit](Audit).json_schema(mode="serialization")
-    described = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "wardround audit", **found}
-    return json.dumps(described, indent=1) + "\n"

@@ -24,7 +24,8 @@ from sites.wire import Kind
 class Row(BaseModel):
     """A row of a ledger or of the receipts; other keys are the chain's.
 
-    clip, noise: of a release, the defences in force; from `down` on: of private training, what it spent
+    clip, noise, bare: of a release, the defences in force, and its bytes that went without
+    down to delta: of private training, what it spent
     """
 
     event: Literal["release", "refusal", "received", "training"]
@@ -39,6 +40,7 @@ class Row(BaseModel):
     code: str = ""
     clip: float | None = None
     noise: float | None = None
+    bare: int = 0
     down: str = ""
     part: int = 0
     noise_multiplier: float = 0.0

@@ -28,6 +28,8 @@ def entries_of(site: SiteEvidence, receipts: Sequence[Row], *, complete: bool) -
             bytes=row.bytes,
             sha256=row.sha256 or None,
             code=row.code or None,
+            noise=row.noise,
+            bare=row.bare,
             times=counts[_identity(row)],
             standing=_standing(row, site.rows, receipts, complete=complete),
         )

@@ -92,6 +92,20 @@ def test_noise_is_not_computable_from_what_the_server_knows(run_tiny: Run, polic
     assert not any(secret in told for secret in secrets)
 
 
+def test_low_order_bits_do_not_come_through_noise(run_tiny: Run, policy: Callable[..., str]) -> None:
+    """A hostile strategy hides an image in the low-order bits of the weights: without noise it can be read back."""
+
+    def hidden(run: Path) -> Tensor:
+        weights = load_file(run / "predictors" / "step-001.safetensors")
+        first = next(value for key, value in sorted(weights.items()) if value.numel() >= 64)
+        return (first.flatten()[:64].view(torch.int32) & 0xFF).float()
+
+    hostile = {"strategy": "tests.hostile.low_bits", "arrivals": ["A"]}
+    clean = hidden(run_tiny("clean", **hostile))
+    noised = hidden(run_tiny("noised", **hostile, policy=policy(clip=1.0, noise=0.001)))
+    assert float((clean == noised).float().mean()) < 0.1
+
+
 @pytest.mark.parametrize("defence", [NOISE, DP])
 def test_a_simulation_with_a_simulated_secret_gives_the_same_bits_again(
     defence: dict[str, Any], run_tiny: Run, policy: Callable[..., str]

@@ -563,7 +563,7 @@ def test_the_gate_writes_down_before_the_vault_changes(
 
     def noting(kind: type, name: str) -> None:
         real = getattr(kind, name)
-        monkeypatch.setattr(kind, name, lambda *args: (order.append(name), real(*args))[1])
+        monkeypatch.setattr(kind, name, lambda *args, **named: (order.append(name), real(*args, **named))[1])
 
     noting(Gate, "release")
     noting(Vault, "commit")

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from simulator.audit.auditing import audit_run
-from simulator.audit.model import schema
+from simulator.audit.schema import schema
 from sites.ledger import Ledger
 
 Run = Callable[..., Path]
@@ -44,7 +44,7 @@ def test_a_run_that_went_well_passes(run_tiny: Run, wardround: Wardround) -> Non
 
 
 def test_the_shipped_schema_is_that_of_the_models() -> None:
-    assert SCHEMA.read_text() == schema(), "write simulator.audit.model.schema() to audit.schema.json"
+    assert SCHEMA.read_text() == schema(), "write simulator.audit.schema.schema() to audit.schema.json"
 
 
 def test_every_change_is_found_and_named(run_tiny: Run, wardround: Wardround) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -99,3 +100,19 @@ def test_a_plan_says_what_it_would_defend_and_fails_where_it_can_not(
     code, out, _ = wardround("audit", "--plan", tiny(policy=policy))
     assert code == 1
     assert "set network.norm: instance" in " ".join(out.split())
+
+
+def test_noise_leaves_less_room_for_a_message(run_tiny: Run, tmp_path: Path) -> None:
+    """Of n values under noise z, n/2 log2(1 + 1 / (n z^2)) bits are left, and whole numbers as they are."""
+    admit = {"admit": ["segmenter", "score"], "clip": 1.0}
+    bits = {}
+    for name, noise in (("bounded", None), ("noised", 0.1)):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**admit, "noise": noise}))
+        audit = audit_run(run_tiny(name, arrivals=["A"], policy=str(path)))
+        bits[name] = next(channel.bits or 0 for channel in audit.channels if channel.name == "values")
+    (release,) = [entry for entry in audit.sites[0].entries if entry.field == "segmenter" and entry.event == "release"]
+    assert bits["bounded"] == 8 * release.bytes
+    assert release.bare > 0
+    values = (release.bytes - release.bare) // 4
+    assert bits["noised"] - 8 * release.bare == math.ceil(values / 2 * math.log2(1 + 1 / (values * 0.01)))
