@@ -14,7 +14,18 @@ FORM = 1
 
 Verdict = Literal["passed", "failed"]
 What = Literal[
-    "ledger", "seal", "policy", "kind", "budget", "no receipt", "no release", "differs", "twice", "unreadable"
+    "ledger",
+    "seal",
+    "policy",
+    "kind",
+    "budget",
+    "no receipt",
+    "no release",
+    "differs",
+    "twice",
+    "unreadable",
+    "undeclared",
+    "kept",
 ]
 Standing = Literal["receipted", "withheld", "open", "at fault", "refused", "received"]
 

@@ -7,16 +7,13 @@ from pathlib import Path
 
 from simulator.audit.auditing import outside_default
 from simulator.audit.channels import LIMITS
+from simulator.audit.declaring import TURNS
 from simulator.audit.model import Leaving, PlanAudit, PlannedSite
 from simulator.contract import Contracts, Purpose
 from simulator.report.words import counted, listed
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import versions
-from sites.stream import Turn
 from sites.wire import Kind, Manifest
-
-# The first turn of a run may release more than those after it.
-TURNS = {"first": Turn(step=1, round=1, serial=1), "later": Turn(step=2, round=1, serial=2)}
 
 
 def audit_plan(path: Path, overrides: Sequence[str]) -> PlanAudit:
