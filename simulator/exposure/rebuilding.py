@@ -228,7 +228,8 @@ def sources_of(left: Tensor, cases: Sequence[Case]) -> list[Slice | None]:
 def _distances(left: Tensor, images: Tensor) -> Tensor:
     """Return how far amplitudes [N, C, h, w] are from those of images [M, C, H, W], relative to the former: [N, M]."""
     own = feddg.low_amplitudes(images, *left.shape[-2:]).flatten(1)
-    return torch.cdist(left.flatten(1), own) / left.flatten(1).norm(dim=1, keepdim=True)
+    apart: Tensor = torch.cdist(left.flatten(1), own) / left.flatten(1).norm(dim=1, keepdim=True)
+    return apart
 
 
 def _segmenter_in(payload: Payload) -> Mapping[str, Tensor]:
