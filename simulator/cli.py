@@ -164,9 +164,10 @@ def exposure(
     folder: Annotated[Path, typer.Argument(help="The folder of a run that is done, or of a bench.")],
     replays: Annotated[int, typer.Option(min=8, help="Replays to attack for each site.")] = 256,
     control_steps: Annotated[int, typer.Option(min=1, help="Steps that the over-trained controls get.")] = 1500,
+    inversion_steps: Annotated[int, typer.Option(min=1, help="Steps to rebuild images from a gradient.")] = 300,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Attack what a run released: whose images were trained on, which of them replays copy, which site is told.
+    """Attack what a run released: who was trained on, whom replays copy, which images gradients or spectra show.
 
     Of a bench, every trial that is done; its report then shows exposure against Dice.
     """
@@ -174,13 +175,14 @@ def exposure(
 
     with loading():
         from simulator.bench.keeping import demand_networks
-        from simulator.exposure.measuring import expose
+        from simulator.exposure.measuring import Effort, expose
 
         if (folder / "plan.json").exists():
             from simulator.bench.exposing import expose_bench as expose
 
     demand_networks(folder)
-    expose(folder, replays, control_steps, as_json=output is Format.JSON)
+    effort = Effort(replays=replays, control_steps=control_steps, inversion_steps=inversion_steps)
+    expose(folder, effort, as_json=output is Format.JSON)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from simulator.audit.channels import LIMITS, channels_of
+from simulator.audit.declaring import Declared, declared_in, undeclared
 from simulator.audit.model import Entry, Finding, Policy, RunAudit, SiteAudit, Total
 from simulator.audit.protections import protections_of, settings_of, spent_by
 from simulator.audit.reading import Evidence, Row, SiteEvidence, read_evidence
@@ -24,8 +25,10 @@ from sites.wire import Kind
 def audit_run(root: Path) -> RunAudit:
     """Audit a run folder. Raises `UserError` where it is none, or lacks a file."""
     evidence = read_evidence(root)
+    declared = declared_in(root)
     sites = tuple(
-        _site(site, evidence.receipts.get(site.home.site, ()), complete=evidence.complete) for site in evidence.sites
+        _site(site, evidence.receipts.get(site.home.site, ()), declared, complete=evidence.complete)
+        for site in evidence.sites
     )
     findings = (*_of_the_server(evidence), *(finding for site in sites for finding in site.findings))
     config = evidence.config
@@ -39,7 +42,7 @@ def audit_run(root: Path) -> RunAudit:
         started=evidence.versions.get("started", ""),
         complete=evidence.complete,
         verdict="failed" if findings else "passed",
-        sentences=sentences_of(sites, findings, complete=evidence.complete),
+        sentences=sentences_of(sites, findings, complete=evidence.complete, declared=declared is not None),
         outside=outside_default({total.kind for site in sites for total in site.released}),
         seal=evidence.seal,
         sites=sites,
@@ -73,7 +76,7 @@ def _of_the_server(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _site(site: SiteEvidence, receipts: tuple[Row, ...], *, complete: bool) -> SiteAudit:
+def _site(site: SiteEvidence, receipts: tuple[Row, ...], declared: Declared | None, *, complete: bool) -> SiteAudit:
     entries = entries_of(site, receipts, complete=complete)
     kept, older = kept_in(site.home.root / "vault")
     spent = spent_by(site.rows, site.policy)
@@ -93,7 +96,10 @@ def _site(site: SiteEvidence, receipts: tuple[Row, ...], *, complete: bool) -> S
         kept=kept,
         older=older,
         strange=strange_in(site.home.root),
-        findings=findings_of(site, receipts, complete=complete),
+        findings=(
+            *findings_of(site, receipts, complete=complete),
+            *(undeclared(site, declared) if declared else ()),
+        ),
     )
 
 

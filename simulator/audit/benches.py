@@ -86,14 +86,17 @@ def _sentences(trials: Sequence[Trial], compared: Sequence[Compared]) -> tuple[s
     """Return the verdict: what failed, and which strategies the default policy would have refused."""
     audited = [trial for trial in trials if trial.audit]
     failed = [trial for trial in audited if trial.audit and trial.audit.verdict == "failed"]
+    refused = list(dict.fromkeys(one.strategy for one in compared if one.outside))
+    warning = f", but the default policy would have refused {listed(refused)}" if refused else ""
     opening = (
         f"This audit failed: {counted(len(failed), 'trial')} of {len(audited)} audited "
         f"{'has' if len(failed) == 1 else 'have'} findings, each named below."
         if failed
-        else f"This audit passed: in all {counted(len(audited), 'trial')} what left is accounted for and admitted."
+        else f"This audit passed: in all {counted(len(audited), 'trial')} what left is accounted for and admitted by "
+        f"the sites' own policies{warning}."
     )
     found = [opening]
-    for strategy in dict.fromkeys(one.strategy for one in compared if one.outside):
+    for strategy in refused:
         kinds = {kind for one in compared if one.strategy == strategy for kind in one.outside}
         held = listed([kind for kind in Kind if kind in kinds])
         found.append(f"The default policy refuses {strategy}: its sites let {held} out under a policy of their own.")

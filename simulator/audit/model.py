@@ -24,6 +24,8 @@ What = Literal[
     "differs",
     "twice",
     "unreadable",
+    "undeclared",
+    "kept",
 ]
 Standing = Literal["receipted", "withheld", "open", "at fault", "refused", "received", "noted"]
 

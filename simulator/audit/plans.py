@@ -7,6 +7,7 @@ from pathlib import Path
 
 from simulator.audit.auditing import outside_default
 from simulator.audit.channels import LIMITS
+from simulator.audit.declaring import TURNS
 from simulator.audit.model import Leaving, PlanAudit, PlannedSite
 from simulator.audit.protections import protections_of
 from simulator.contract import Contracts, Purpose
@@ -14,11 +15,7 @@ from simulator.defending import undefended
 from simulator.report.words import counted, listed
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import versions
-from sites.stream import Turn
 from sites.wire import Kind, Manifest
-
-# The first turn of a run may release more than those after it.
-TURNS = {"first": Turn(step=1, round=1, serial=1), "later": Turn(step=2, round=1, serial=2)}
 
 
 def audit_plan(path: Path, overrides: Sequence[str]) -> PlanAudit:

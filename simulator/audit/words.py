@@ -24,13 +24,17 @@ PLAIN = {
 }
 
 
-def sentences_of(sites: Sequence[SiteAudit], findings: Sequence[Finding], *, complete: bool) -> tuple[str, ...]:
+def sentences_of(
+    sites: Sequence[SiteAudit], findings: Sequence[Finding], *, complete: bool, declared: bool
+) -> tuple[str, ...]:
     """Return the verdict, sentence by sentence; the first one stands for all of it."""
     kinds = {total.kind for site in sites for total in site.released}
     bare = [PLAIN[kind] for kind in BARE if kind in kinds]
     found = [_bare(bare), _released(sites), sentence_of(sites), _agree(sites, findings), _refused(sites), _kept(sites)]
     if not complete:
         found.append("The run did not end: this is how things stood, and no ledger is sealed.")
+    if not declared:
+        found.append("The method or its data source is not at hand here: what it declares was not compared.")
     found.append("What the released weights may give away about patients is another question; see the limits.")
     return (_opening(findings, bare), *(sentence for sentence in found if sentence))
 

@@ -14,7 +14,7 @@ from simulator.bench.keeping import demand_networks
 from simulator.bench.results import Results
 from simulator.bench.running import write_report
 from simulator.bench.store import BenchStore
-from simulator.exposure.measuring import measure
+from simulator.exposure.measuring import Effort, measure
 from simulator.report.words import NONE
 from simulator.store import Store
 from simulator.terminal import err, out
@@ -22,7 +22,7 @@ from sites.errors import UserError
 from sites.files import write_whole
 
 
-def expose_bench(folder: Path, replays: int, steps: int, *, as_json: bool) -> None:
+def expose_bench(folder: Path, effort: Effort, *, as_json: bool) -> None:
     """Attack each trial that is done and was not attacked yet, and write the tables, figures and report anew.
 
     Raises `UserError`, before any attack, where no trial is done, or one to attack has let go of its networks.
@@ -37,7 +37,7 @@ def expose_bench(folder: Path, replays: int, steps: int, *, as_json: bool) -> No
     for number, row in enumerate(waiting, start=1):
         err.print(f"trial {number} of {len(waiting)}: {row.schedule}, {row.strategy}, {row.order}, seed {row.seed}")
         root = store.trial_root(row.trial)
-        write_whole(root / FILE, measure(Store(root), replays, steps).model_dump_json(indent=2) + "\n")
+        write_whole(root / FILE, measure(Store(root), effort).model_dump_json(indent=2) + "\n")
     report = write_report(folder)
     results = collect(store)
     if as_json:

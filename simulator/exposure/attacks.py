@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from simulator.exposure.extraction import extracted, repeated
-from simulator.exposure.findings import Attack, Finding, Target
+from simulator.exposure.findings import Attack, Finding, Measure, Target
 from simulator.exposure.membership import Score, denoising_loss, secmi, segmenter_loss, suspect
 from simulator.exposure.statistics import Interval, auc, by_patient, share, tpr_at_low_fpr
 from simulator.exposure.subjects import Subject
@@ -54,20 +54,21 @@ class Assault:
 
     def on_site(self, hits: Tensor, sites: int) -> Finding:
         """Say how often a classifier that knows `sites` sites took images, bool [M], for this site's."""
-        return self._finding("site of replays", "share of images", share(hits), 1 / sites)
+        return self.finding("site of replays", "share of images", share(hits), 1 / sites)
 
     def _membership(self, attack: Attack, score: Score) -> Finding:
         suspects = suspect(score, self.subject.patients, self.subject.others)
         interval = auc(suspects, seed_of(self.seed, "exposure", attack, self.target, self.subject.site))
-        return self._finding(attack, "AUC", interval, 0.5, tpr_at_low_fpr(suspects))
+        return self.finding(attack, "AUC", interval, 0.5, tpr_at_low_fpr(suspects))
 
     def _copies(self, attack: Attack, copied: Tensor, by_chance: Tensor) -> Finding:
         found, others = _patients(copied, self.subject.patients), _patients(by_chance, self.subject.others)
-        return self._finding(attack, "share of patients", share(found), float(others.float().mean()))
+        return self.finding(attack, "share of patients", share(found), float(others.float().mean()))
 
-    def _finding(
-        self, attack: Attack, measure: str, interval: Interval, chance: float, tpr: float | None = None
+    def finding(
+        self, attack: Attack, measure: Measure, interval: Interval, chance: float, tpr: float | None = None
     ) -> Finding:
+        """Return what an attack reached, with its sentence."""
         found = Finding(
             attack=attack,
             target=self.target,

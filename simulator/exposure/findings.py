@@ -6,9 +6,27 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Attack = Literal["denoising loss", "SecMI", "segmentation loss", "copy test", "extraction", "site of replays"]
-Target = Literal["released", "over-trained control", "untrained control", "real images control"]
-Measure = Literal["AUC", "share of patients", "share of images"]
+Attack = Literal[
+    "denoising loss",
+    "SecMI",
+    "segmentation loss",
+    "copy test",
+    "extraction",
+    "site of replays",
+    "gradient inversion",
+    "amplitude match",
+    "amplitude reconstruction",
+]
+Target = Literal[
+    "released",
+    "over-trained control",
+    "untrained control",
+    "real images control",
+    "one patient control",
+    "whole spectrum control",
+    "other patient control",
+]
+Measure = Literal["AUC", "share of patients", "share of images", "correlation"]
 
 
 class Finding(BaseModel):
@@ -16,7 +34,7 @@ class Finding(BaseModel):
 
     site: whose patients are attacked
     released: whether the site itself released what was attacked (else the server made it of the releases)
-    value, low, high: what the attack reached, with its 95 % interval, in 0..1
+    value, low, high: what the attack reached, with its 95 % interval, in 0..1 (a correlation in -1..1)
     chance: what it would reach if nothing were exposed
     patients, others: how many patients were trained on, and how many of the same site were not
     tpr_at_1_fpr: share of the patients found where 1 % of the others are taken for one; None where there are too

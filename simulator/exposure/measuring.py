@@ -20,6 +20,7 @@ from simulator.exposure.controls import (
     untrained_generator,
 )
 from simulator.exposure.findings import Exposure, Finding, Target
+from simulator.exposure.rebuilding import Rebuilding
 from simulator.exposure.subjects import Subject, subject_of
 from simulator.fidelity import PASSES, hits, site_classifier
 from simulator.schedule import Schedule
@@ -35,12 +36,12 @@ from strategies.common.diffusion import Generator
 from strategies.common.segmenter import build_segmenter, slices_of
 
 
-def expose(folder: Path, replays: int, steps: int, *, as_json: bool) -> None:
+def expose(folder: Path, effort: Effort, *, as_json: bool) -> None:
     """Write `RUN/exposure.json`, and print it. Raises `UserError` where the run is not done."""
     store = Store(folder)
     if not store.done:
         raise UserError(f"{folder}: the run is not done; finish it with: wardround run --resume {folder}")
-    found = measure(store, replays, steps)
+    found = measure(store, effort)
     text = found.model_dump_json(indent=2)
     write_whole(folder / "exposure.json", text + "\n")
     if as_json:
@@ -54,22 +55,32 @@ def expose(folder: Path, replays: int, steps: int, *, as_json: bool) -> None:
     out.print(f"exposure: {folder / 'exposure.json'}", soft_wrap=True)
 
 
-def measure(store: Store, replays: int, steps: int) -> Exposure:
-    """Attack what each site of a finished run released: `replays` images a site; controls are trained for `steps`."""
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What an attacker spends: replays of a site, training steps of the controls, and steps of gradient inversion."""
+
+    replays: int
+    control_steps: int
+    inversion_steps: int
+
+
+def measure(store: Store, effort: Effort) -> Exposure:
+    """Attack what each site of a finished run released."""
     schedule = store.schedule()
     config = schedule.config
     server = schedule.new_server()
     store.load(server)
     with seeded(seed_of(config.seed, "exposure")):
-        attack = _Run(store=store, schedule=schedule, server=server, replays=replays, steps=steps)
-        findings = tuple(attack.findings())
+        attack = _Run(store=store, schedule=schedule, server=server, effort=effort)
+        rebuilding = attack.rebuilding()
+        findings = (*attack.findings(), *rebuilding.findings())
     return Exposure(
         schedule=config.name,
         strategy=config.strategy.name,
         seed=config.seed,
-        replays=replays,
+        replays=effort.replays,
         findings=findings,
-        notes=tuple(_notes(attack, findings)),
+        notes=(*_notes(attack, findings), *rebuilding.notes),
     )
 
 
@@ -80,8 +91,7 @@ class _Run:
     store: Store
     schedule: Schedule
     server: Server[Any, Any]
-    replays: int
-    steps: int
+    effort: Effort
 
     @property
     def kinds(self) -> dict[str, set[str]]:
@@ -92,10 +102,21 @@ class _Run:
                 kinds.setdefault(row["site"], set()).add(row["kind"])
         return kinds
 
+    def rebuilding(self) -> Rebuilding:
+        """Return the attacks that rebuild images."""
+        return Rebuilding(
+            store=self.store,
+            schedule=self.schedule,
+            server=self.server,
+            subjects={site: subject_of(self.schedule, site) for site in self.kinds},
+            kinds=frozenset(kind for kinds in self.kinds.values() for kind in kinds),
+            steps=self.effort.inversion_steps,
+        )
+
     def findings(self) -> Iterator[Finding]:
         """Yield the controls, then what was found of each site in the order of arrival."""
         subjects = {site: subject_of(self.schedule, site) for site in self.kinds}
-        generators, made = self.server.generators(), self.server.replays(self.replays)
+        generators, made = self.server.generators(), self.server.replays(self.effort.replays)
         first = next(iter(subjects.values()))
         yield from self._segmenter_controls(first)
         if generators:
@@ -128,7 +149,7 @@ class _Run:
         err.print("training the controls")
         few = replace(subject, patients=subject.patients[:FEW])
         setting = self.schedule.setting
-        learnt = over_trained_segmenter(setting, few.patients, self.steps)
+        learnt = over_trained_segmenter(setting, few.patients, self.effort.control_steps)
         yield from self._control(few, "over-trained control").on_segmenter(learnt)
         yield from self._control(subject, "untrained control").on_segmenter(build_segmenter(setting))
 
@@ -137,13 +158,17 @@ class _Run:
         like = next(iter(self.server.generators().values()))
         seed = seed_of(setting.seed, "exposure", "replays")
         controls: tuple[tuple[Target, Subject, Generator], ...] = (
-            ("over-trained control", few, over_trained_generator(like, setting, few.patients, self.steps)),
+            (
+                "over-trained control",
+                few,
+                over_trained_generator(like, setting, few.patients, self.effort.control_steps),
+            ),
             ("untrained control", subject, untrained_generator(like, setting)),
         )
         for target, attacked, generator in controls:
             assault = self._control(attacked, target)
             yield from assault.on_generator(generator)
-            yield from assault.on_replays(sample(generator, self.replays, seed)[0])
+            yield from assault.on_replays(sample(generator, self.effort.replays, seed)[0])
 
     def _sites(self, subjects: Mapping[str, Subject], made: Mapping[str, Tensor]) -> Iterator[Finding]:
         """Yield how well replays show which site they stand for, beside real images that nobody trained on."""

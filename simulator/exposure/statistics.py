@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.stats import binomtest
 from torch import Tensor
+from torch.nn.functional import normalize
 
 RESAMPLES = 2000
 FALSE_POSITIVES = 0.01
@@ -52,6 +53,28 @@ def auc(suspects: Suspects, seed: int) -> Interval:
     areas = [float(wins[row][:, column].mean()) for row, column in zip(rows, columns, strict=True)]
     low, high = np.quantile(areas, [0.025, 0.975])
     return Interval(float(wins.mean()), float(low), float(high))
+
+
+def likeness(images: Tensor, others: Tensor) -> Tensor:
+    """Return the correlation of each image [N, C, H, W] with each of others [M, C, H, W]: [N, M] in -1..1."""
+    one, other = (part.flatten(1) - part.flatten(1).mean(1, keepdim=True) for part in (images, others))
+    return normalize(one) @ normalize(other).T
+
+
+def above(patients: Tensor, others: Tensor, seed: int) -> Interval:
+    """Return the mean over patients with its percentile bootstrap interval, which holds others' uncertainty as well.
+
+    Both are drawn anew, by patient, and the interval is that of the difference of their means, put on top of the mean
+    of `others`: it lies above that where the difference is above zero.
+    """
+    draws = np.random.default_rng(seed)
+    means = [
+        values.numpy()[draws.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
+        for values in (patients, others)
+    ]
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    chance = float(others.mean())
+    return Interval(float(patients.mean()), chance + float(low), chance + float(high))
 
 
 def tpr_at_low_fpr(suspects: Suspects) -> float | None:

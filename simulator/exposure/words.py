@@ -15,10 +15,19 @@ _WHO = {
     "over-trained control": "Control, a network over-trained on a few patients of site {site}: ",
     "untrained control": "Control, a network that never saw site {site}: ",
     "real images control": "Control, real images of site {site}: ",
+    "one patient control": "Control, plain gradients of single patients of site {site}, outlines known: ",
+    "whole spectrum control": "Control, whole spectra of single images of site {site}, sampled twice as finely: ",
+    "other patient control": "Control, what was rebuilt of one patient of site {site}, held against another: ",
 }
 
 
 def _what(found: Finding) -> str:
+    if found.measure == "correlation":
+        value, low, high, chance = (f"{v:.2f}" for v in (found.value, found.low, found.high, found.chance))
+        return (
+            f"pictures that an attacker rebuilt by {found.attack} correlate with the patients' own images by {value} "
+            f"(95 % interval {low} to {high}; 1 is the image itself); other patients' images of the site by {chance}."
+        )
     share, low, high, chance = (f"{100 * v:.0f}" for v in (found.value, found.low, found.high, found.chance))
     interval = f"95 % interval {low}-{high}"
     if found.measure == "AUC":
@@ -28,6 +37,11 @@ def _what(found: Finding) -> str:
         )
     if found.measure == "share of patients":
         count = round(found.value * found.patients)
+        if found.attack == "amplitude match":
+            return (
+                f"an attacker who has patients' images finds, of {count} of {found.patients} patients ({interval} %), "
+                f"one whose amplitudes were released; of patients never trained on, of {chance} %."
+            )
         return (
             f"{count} of {found.patients} patients ({interval} %) have an image that replays give away; of patients "
             f"never trained on, {chance} % seem to by chance."
@@ -36,9 +50,9 @@ def _what(found: Finding) -> str:
 
 
 def _verdict(found: Finding) -> str:
-    if found.target == "over-trained control":
+    if found.target in ("over-trained control", "one patient control", "whole spectrum control"):
         return "The attack works." if found.exposes else "The attack finds nothing even here: it proves nothing below."
-    if found.target == "untrained control":
+    if found.target in ("untrained control", "other patient control"):
         return "The attack sees what is not there." if found.exposes else "As it should be, nothing is found."
     if found.attack == "site of replays":
         return "The site is recognised, as replays are meant to look like it." if found.exposes else "Not recognised."

@@ -1,14 +1,18 @@
-"""What the tests of the harness share: the command, called in this process."""
+"""What the tests of the harness share: the command, and the trials of a bench, in this process."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from simulator.cli import main
+
+if TYPE_CHECKING:
+    from simulator.bench.results import Results
 
 Wardround = Callable[..., tuple[int, str, str]]
 
@@ -30,3 +34,29 @@ def wardround(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
         return int(ended.value.code or 0), written.out, written.err
 
     return call
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let trials run one after another in this process and draw no report; return the identities as they begin."""
+    from simulator.bench import farm, running
+    from simulator.bench.farm import Event, Job
+    from simulator.bench.work import run_trial
+
+    begun: list[str] = []
+
+    def serially(
+        jobs: Sequence[Job], *, address: str | None, parallel: int | None, seconds: float | None
+    ) -> Generator[Event | None, None, None]:
+        for job in jobs:
+            begun.append(job.identity)
+            yield Event(identity=job.identity)
+            yield Event(identity=job.identity, ending=run_trial(job.root, job.schedule))
+            yield None
+
+    def briefly(results: Results, folder: Path) -> tuple[Path, ...]:
+        return (folder / "report.html",)
+
+    monkeypatch.setattr(farm, "farm", serially)
+    monkeypatch.setattr(running, "write_outputs", briefly)
+    return begun

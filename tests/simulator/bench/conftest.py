@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -188,32 +188,6 @@ def suite(tiny: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let trials run one after another in this process and draw no report; return the identities as they begin."""
-    from simulator.bench import farm, running
-    from simulator.bench.farm import Event, Job
-    from simulator.bench.work import run_trial
-
-    begun: list[str] = []
-
-    def serially(
-        jobs: Sequence[Job], *, address: str | None, parallel: int | None, seconds: float | None
-    ) -> Generator[Event | None, None, None]:
-        for job in jobs:
-            begun.append(job.identity)
-            yield Event(identity=job.identity)
-            yield Event(identity=job.identity, ending=run_trial(job.root, job.schedule))
-            yield None
-
-    def briefly(results: Results, folder: Path) -> tuple[Path, ...]:
-        return (folder / "report.html",)
-
-    monkeypatch.setattr(farm, "farm", serially)
-    monkeypatch.setattr(running, "write_outputs", briefly)
-    return begun
 
 
 @pytest.fixture

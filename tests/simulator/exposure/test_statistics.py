@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from simulator.exposure.statistics import Suspects, auc, by_patient, share, tpr_at_low_fpr
+from simulator.exposure.statistics import Suspects, above, auc, by_patient, likeness, share, tpr_at_low_fpr
 
 
 def suspects(shift: float, count: int = 20) -> Suspects:
@@ -38,3 +38,18 @@ def test_none_found_is_not_proof_of_none() -> None:
     found = share(torch.zeros(20, dtype=torch.bool))
     assert found.value == found.low == 0
     assert found.high == pytest.approx(0.168, abs=0.001)
+
+
+def test_the_interval_of_a_mean_holds_the_others_uncertainty() -> None:
+    far, near = suspects(3), suspects(0)
+    assert above(far.patients, far.others, 0).low > far.others.mean()
+    assert above(near.patients, near.others, 0).low < near.others.mean()
+    few = suspects(3, 4)
+    wide, narrow = above(far.patients, few.others, 0), above(far.patients, far.others, 0)
+    assert wide.high - wide.low > narrow.high - narrow.low
+
+
+def test_brightness_and_contrast_play_no_part_in_likeness() -> None:
+    images = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(likeness(images, 0.3 * images + 0.1).diagonal(), torch.ones(2))
+    assert likeness(images[:1], -images[:1]).item() == pytest.approx(-1)

@@ -1,0 +1,82 @@
+"""What an attacker rebuilds is attacked where it left, with its controls, and exactly as it left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from simulator.exposure.again import first_turns
+from simulator.exposure.findings import Exposure, Finding
+from simulator.exposure.rebuilding import sources_of
+from simulator.store import Store
+from strategies.feddg import low_amplitudes
+
+Run = Callable[..., Path]
+Wardround = Callable[..., tuple[int, str, str]]
+
+LITTLE = ("--replays", 8, "--control-steps", 2, "--inversion-steps", 2)
+ONE_STEP = {"iterations": 1, "batch": 3}
+
+
+def exposed(folder: Path, wardround: Wardround) -> tuple[list[Finding], str]:
+    code, printed, _ = wardround("exposure", folder, *LITTLE)
+    assert code == 0
+    found = Exposure.model_validate_json((folder / "exposure.json").read_text())
+    return [finding for finding in found.findings if finding.attack != "segmentation loss"], printed
+
+
+@pytest.mark.parametrize(("strategy", "iterations"), [("scaffold", 3), ("fedavg", 1), ("smdr_onsite", 1)], ids=str)
+def test_gradients_and_single_steps_are_inverted(
+    strategy: str, iterations: int, run_tiny: Run, small: Callable[[str], dict[str, object]], wardround: Wardround
+) -> None:
+    budget = {**ONE_STEP, "iterations": iterations}
+    found, printed = exposed(run_tiny(strategy=small(strategy), budget=budget), wardround)
+    inverted = [(one.target, one.site) for one in found if one.attack == "gradient inversion"]
+    controls = [("one patient control", "A"), ("other patient control", "A")]
+    assert inverted == [*controls, ("released", "A"), ("released", "B")]
+    assert "Control, plain gradients of single patients of site A" in printed
+    assert "on this machine" not in printed
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "ewc"])
+def test_what_holds_no_gradient_is_not_inverted(strategy: str, run_tiny: Run, wardround: Wardround) -> None:
+    found, printed = exposed(run_tiny(strategy=strategy), wardround)
+    assert found == []
+    assert strategy == "ewc" or "updates of many gradient steps left" in printed
+
+
+def test_amplitudes_name_the_patients_they_are_of(run_tiny: Run, wardround: Wardround) -> None:
+    found, printed = exposed(run_tiny(strategy={"name": "feddg", "spectra": 8}), wardround)
+    attacks = {(one.attack, one.target, one.site) for one in found}
+    assert ("amplitude reconstruction", "whole spectrum control", "A") in attacks
+    assert {("amplitude reconstruction", "released", site) for site in "AB"} <= attacks
+    matched = [one for one in found if one.attack == "amplitude match"]
+    assert [one.site for one in matched] == ["A", "B"]
+    assert all(one.value > 0.6 and one.chance == 0 and one.exposes for one in matched)
+    assert "one whose amplitudes were released" in printed
+
+
+def test_feddg_without_exchange_has_no_amplitudes_to_attack(run_tiny: Run, wardround: Wardround) -> None:
+    assert exposed(run_tiny(strategy={"name": "feddg", "exchange": False}), wardround)[0] == []
+
+
+def test_turns_done_again_release_the_same_bytes_and_leave_no_trace(run_tiny: Run) -> None:
+    folder = run_tiny(strategy="scaffold", arrivals=[["A", "B"]], policy="default")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    turns = list(first_turns(Store(folder)))
+    assert [(turn.site, turn.same) for turn in turns] == [("A", True), ("B", True)]
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_slice_is_known_by_its_amplitudes() -> None:
+    from sites.sources.phantom import Phantom, PhantomConfig
+
+    cases = Phantom("prostate", PhantomConfig(size=32, slices=2), 0).train("A", 0, 3)
+    left = low_amplitudes(torch.stack([cases[2].images[1], torch.rand(1, 32, 32)]), 5, 5)
+    known, unknown = sources_of(left, cases)
+    assert known is not None
+    assert (known.case.patient, known.place) == (cases[2].patient, 1)
+    assert unknown is None
