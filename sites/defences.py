@@ -16,7 +16,7 @@ from torch import Tensor
 from sites.secret import Secret
 from sites.wire import Kind, Leaf, Manifest, Payload, leaves_of
 
-WEIGHTS = (Kind.PROMPT, Kind.DIFFUSION, Kind.SEGMENTER)
+WEIGHTS = (Kind.PROMPT, Kind.DIFFUSION, Kind.GENERATOR, Kind.SEGMENTER)
 COVERED = (*WEIGHTS, Kind.GRADIENT)
 
 VARIANCE = "running_var"

@@ -21,6 +21,7 @@ class Kind(StrEnum):
 
     PROMPT = "prompt"
     DIFFUSION = "diffusion"
+    GENERATOR = "generator"
     SEGMENTER = "segmenter"
     GRADIENT = "gradient"
     STATISTIC = "statistic"

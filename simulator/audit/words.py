@@ -14,6 +14,7 @@ BARE = (Kind.IMAGE, Kind.LABEL)
 PLAIN = {
     Kind.PROMPT: "prompts",
     Kind.DIFFUSION: "weights of an image generator",
+    Kind.GENERATOR: "weights of an image generator other than by diffusion",
     Kind.SEGMENTER: "weights of a segmentation network",
     Kind.GRADIENT: "gradients",
     Kind.STATISTIC: "statistics",

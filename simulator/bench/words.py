@@ -13,7 +13,18 @@ from simulator.report.words import NONE, counted, listed, size
 
 # What a release of each kind could give away, most first: patients' data as they are, models that can draw images,
 # updates that can be inverted (Geiping et al., NeurIPS 2020), weights that can memorise, then summaries.
-SENSITIVITY = ("image", "label", "diffusion", "gradient", "segmenter", "statistic", "prompt", "score", "count")
+SENSITIVITY = (
+    "image",
+    "label",
+    "diffusion",
+    "generator",
+    "gradient",
+    "segmenter",
+    "statistic",
+    "prompt",
+    "score",
+    "count",
+)
 
 
 def most_sensitive(kinds: str) -> str:

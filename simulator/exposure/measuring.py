@@ -35,6 +35,9 @@ from strategies.common.denoising import sample
 from strategies.common.diffusion import Generator
 from strategies.common.segmenter import build_segmenter, slices_of
 
+# The kinds that images can be made of.
+GENERATES = (Kind.PROMPT, Kind.DIFFUSION, Kind.GENERATOR)
+
 
 def expose(folder: Path, effort: Effort, *, as_json: bool) -> None:
     """Write `RUN/exposure.json`, and print it. Raises `UserError` where the run is not done."""
@@ -125,14 +128,14 @@ class _Run:
             err.print(f"attacking what site {site} released")
             yield from self._assault(subject, Kind.SEGMENTER).on_segmenter(self._segmenter(site))
             if site in generators:
-                yield from self._assault(subject, Kind.DIFFUSION).on_generator(generators[site])
+                yield from self._assault(subject, *GENERATES).on_generator(generators[site])
             if site in made:
-                yield from self._assault(subject, Kind.DIFFUSION).on_replays(made[site][0])
+                yield from self._assault(subject, *GENERATES).on_replays(made[site][0])
         if len(made) > 1:
             yield from self._sites(subjects, {site: images for site, (images, _) in made.items()})
 
-    def _assault(self, subject: Subject, kind: Kind) -> Assault:
-        released = kind in self.kinds[subject.site] or (kind is Kind.DIFFUSION and "prompt" in self.kinds[subject.site])
+    def _assault(self, subject: Subject, *kinds: Kind) -> Assault:
+        released = not self.kinds[subject.site].isdisjoint(kinds)
         return Assault(subject=subject, target="released", released=released, seed=self.schedule.config.seed)
 
     def _control(self, subject: Subject, target: Target) -> Assault:
@@ -182,7 +185,7 @@ class _Run:
             others = slices_of(subjects[site].others)[0]
             control = self._control(subjects[site], "real images control")
             yield control.on_site(hits(classifier, others, row), len(made))
-            yield self._assault(subjects[site], Kind.DIFFUSION).on_site(hits(classifier, images, row), len(made))
+            yield self._assault(subjects[site], *GENERATES).on_site(hits(classifier, images, row), len(made))
 
 
 def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:

@@ -35,6 +35,7 @@ OFF: dict[str, dict[str, object]] = {
     "plop": {"strength": 0, "statistics": "newest"},
     "si": {"strength": 0, "statistics": "newest"},
     "target": {"images": 0},
+    "vae_replay": {"replays": 0},
 }
 
 # GDumb never goes on from what it has; PGA draws its batches with replacement.

@@ -23,6 +23,7 @@ def test_a_batch_norm_that_sees_what_it_saw_is_at_no_distance() -> None:
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3, momentum=1.0))
     network(images_of(0))
     network.eval()
+    network.requires_grad_(False)
     with watched(network) as same:
         network(images_of(0))
     with watched(network) as other:
