@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 
 from sites.stream import Arrival, Case, Shape
 from strategies.setting import Budget, NetworkConfig, Setting
+
+# A busy machine must not fail a property.
+settings.register_profile("wardround", deadline=None)
+settings.load_profile("wardround")
 
 os.environ.update(OMP_NUM_THREADS="1", FLWR_TELEMETRY_ENABLED="0", RAY_USAGE_STATS_ENABLED="0")
 os.environ.update(FLWR_LOG_LEVEL="CRITICAL", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")

@@ -54,7 +54,7 @@ def declared_in(root: Path) -> Declared | None:
 def undeclared(site: SiteEvidence, declared: Declared) -> Iterator[Finding]:
     """Yield each field that left or came down otherwise than declared, and each group that is kept undeclared."""
     name = site.home.site
-    rows = {row.place: row for row in site.rows if row.event != "refusal" and not _fits(row, declared)}
+    rows = {row.place: row for row in site.rows if row.event in ("release", "received") and not _fits(row, declared)}
     for row in rows.values():
         moved = "left" if row.event == "release" else "came down"
         sentence = (

@@ -109,7 +109,7 @@ def test_overrides_reach_lists_bare_names_and_new_keys(tmp_path: Path) -> None:
     assert config.unseen == ("E", "F")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     key=st.sampled_from(["iterations", "rounds", "learning_rate"]), at=st.integers(1, 4), letter=st.sampled_from("qzx")
 )

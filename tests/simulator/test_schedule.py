@@ -78,7 +78,7 @@ def test_a_policy_beside_the_schedule_is_found_and_a_site_may_have_its_own(tiny:
     assert from_json(schedule.as_json()).policies == schedule.policies
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrivals=st.lists(st.lists(st.sampled_from("ABCD"), min_size=1, max_size=3, unique=True), min_size=1, max_size=8),
     stay=st.one_of(st.integers(0, 4), st.just("forever")),

@@ -41,7 +41,7 @@ def test_the_figures_of_abadi_et_al_are_not_exceeded() -> None:
     assert 1.0 < epsilon_of([spent(4.0, 0.01, 10_000)], 1e-5) < 1.26
 
 
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 @given(noise=st.floats(0.5, 5), rate=st.floats(0.05, 1), steps=st.integers(1, 50))
 def test_more_training_or_less_noise_never_costs_less(noise: float, rate: float, steps: int) -> None:
     cost = epsilon_of([spent(noise, rate, steps)], 1e-3)

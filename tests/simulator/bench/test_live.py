@@ -21,7 +21,7 @@ DONE = Ending(status="done")
 def reading(dice: float) -> Reading:
     """A trial that ended with this Dice on the seen site, and half of it on the unseen one."""
     matrix = ScoreMatrix(np.array([[0.0, 0.0], [dice, dice / 2]]), ("A", "E"), {"A": (1,), "E": ()})
-    return Reading(matrices={"dice": matrix}, released={}, times=[], diagnostics=[])
+    return Reading(matrices={"dice": matrix}, released={}, sited=False, times=[], diagnostics=[])
 
 
 def text(board: Board) -> str:

@@ -48,7 +48,7 @@ def test_too_few_trials_have_no_interval(values: list[float]) -> None:
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_test_counts_every_flip_of_signs(values: list[float]) -> None:
     differences = np.array(values)
     signs = np.array(np.meshgrid(*[[-1, 1]] * len(values))).reshape(len(values), -1)
@@ -80,7 +80,7 @@ def test_holm_keeps_the_order_and_lies_between_nothing_and_bonferroni(values: li
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=10), st.lists(NUMBERS, min_size=2, max_size=10))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_comparison_turned_round_says_the_opposite(results: Results, one: list[float], other: list[float]) -> None:
     count = min(len(one), len(other))
     family = compare(bench(results, {"x": one[:count], "y": other[:count]}), "s")

@@ -293,7 +293,7 @@ def test_cases_come_in_order_of_acquisition_then_name_and_visits_stay_together(t
 PEOPLE = st.lists(st.tuples(st.sampled_from("ABCDEFGH"), st.integers(0, 3)), min_size=2, max_size=14, unique=True)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(PEOPLE, st.floats(0.05, 0.95))
 def test_a_patient_is_never_on_both_sides_and_the_split_is_deterministic(
     visits: list[tuple[str, int]], held_out: float

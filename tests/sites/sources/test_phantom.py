@@ -56,7 +56,7 @@ def test_the_seed_of_the_data_set_comes_before_the_runs() -> None:
     assert same(case, fixed.train("A", 0, 1)[0])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     task=st.sampled_from(TASKS),
     site=st.sampled_from("ABCDEFGHIJKL"),
