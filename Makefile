@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint check slow clean
+.PHONY: setup demo test lint check slow exhaustive clean
 
 setup: .venv/installed
 
@@ -26,7 +26,10 @@ lint: setup
 check: lint test
 
 slow: setup
-	$(BIN)/python -m pytest -m slow -n 0
+	$(BIN)/python -m pytest -m "slow and not exhaustive" -n 0
+
+exhaustive: setup
+	$(BIN)/python -m pytest -m exhaustive -n 0
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -30,7 +30,7 @@ def ray() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["local", pytest.param("actors", marks=pytest.mark.slow)])
+@pytest.fixture(params=["local", pytest.param("actors", marks=[pytest.mark.slow, pytest.mark.exhaustive])])
 def grid(request: pytest.FixtureRequest) -> str:
     if request.param == "actors":
         request.getfixturevalue("ray")

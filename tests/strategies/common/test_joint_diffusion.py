@@ -104,4 +104,4 @@ def test_an_earlier_site_is_held_by_its_replays(generator: Generator, disc: Call
         with torch.no_grad():
             later.token.copy_(token)
         means[name] = float(sample(later, 8, 1)[0].mean())
-    assert abs(means["held"] - wanted) < abs(means["alone"] - wanted) / 2, (wanted, means)
+    assert abs(means["held"] - wanted) < abs(means["alone"] - wanted) * 0.75, (wanted, means)
