@@ -13,22 +13,22 @@ site. With `replays: 0` this is fine-tuning, and nothing of a generator leaves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Diagnostic, ImageMaker, Server, State, Strategy, StrategyConfig
+from strategies import ImageMaker, Strategy, StrategyConfig
 from strategies.common.alignment import Domain
 from strategies.common.denoising import sample
-from strategies.common.diffusion import DiffusionConfig, Generator
+from strategies.common.diffusion import DiffusionConfig
 from strategies.common.joint_diffusion import Recalled, teach
 from strategies.common.modulation import (
     ModulationConfig,
@@ -39,10 +39,10 @@ from strategies.common.modulation import (
     new_generator,
     split_names,
 )
-from strategies.common.promptbook import PromptBook
+from strategies.common.promptbook import PromptServer
 from strategies.common.rehearsal import by_its_masks, train_rehearsing
 from strategies.common.retention import put, take
-from strategies.common.segmenter import blank_segmenter, build_segmenter, slices_of
+from strategies.common.segmenter import blank_segmenter, slices_of
 from strategies.setting import Setting
 
 
@@ -88,17 +88,12 @@ class Upload(Payload):
     prompt: Annotated[Weights, Kind.PROMPT]
 
 
-class CgrServer(Server[Broadcast, Upload]):
+class CgrServer(PromptServer[Broadcast, Upload]):
     """Passes segmenter and generator from one site to the next, and keeps every site's embedding."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
+        super().__init__(config.modulation, setting)
         self._config = config
-        self._segmenter = build_segmenter(setting)
-        self._book = PromptBook(config.modulation, setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         on, book = self._config.replays > 0, self._book
@@ -114,27 +109,6 @@ class CgrServer(Server[Broadcast, Upload]):
             self._segmenter.load_state_dict(dict(upload.segmenter))
             if upload.prompt:
                 self._book.add(site, upload.prompt, upload.diffusion)
-
-    def diagnostics(self) -> Sequence[Diagnostic]:
-        """Return the drift of earlier embeddings."""
-        return self._book.drift
-
-    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
-        return self._book.sampled(count)
-
-    def generators(self) -> Mapping[str, Generator]:
-        return self._book.generators()
-
-    def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
-
-    def state_dict(self) -> State:
-        return {**self._segmenter.state_dict(prefix="segmenter/"), **self._book.state_dict()}
-
-    def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._book.load_state_dict(state)
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:

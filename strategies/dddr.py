@@ -29,7 +29,7 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import ImageMaker, Server, State, Strategy, StrategyConfig
+from strategies import ImageMaker, State, Strategy, StrategyConfig
 from strategies.common.alignment import Batch, Domain
 from strategies.common.denoising import sample
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator
@@ -38,6 +38,8 @@ from strategies.common.modulation import in_table, learnt_rows, rows_of
 from strategies.common.rehearsal import by_its_masks, train_rehearsing
 from strategies.common.retention import fit, put, take
 from strategies.common.segmenter import blank_segmenter, build_segmenter, slices_of
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.turns import Turns
 from strategies.setting import Setting
 
@@ -79,7 +81,7 @@ class Upload(Payload):
     embedding: Annotated[Weights, Kind.PROMPT]
 
 
-class DddrServer(Server[Broadcast, Upload]):
+class DddrServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, and keeps every site's embedding."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
@@ -88,10 +90,6 @@ class DddrServer(Server[Broadcast, Upload]):
         self._segmenter, self._old = build_segmenter(setting), build_segmenter(setting)
         self._embeddings: dict[str, State] = {}
         self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         sites, none = self._setting.sites, _zeros(self._config, self._setting)
@@ -133,10 +131,7 @@ class DddrServer(Server[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        parts = {
-            part: {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
-            for part in ("segmenter/", "old/", "embedding/")
-        }
+        parts = {part: part_of(state, part) for part in ("segmenter/", "old/", "embedding/")}
         self._segmenter.load_state_dict(parts["segmenter/"])
         self._old.load_state_dict(parts["old/"])
         self._embeddings = rows_of(parts["embedding/"])

@@ -22,6 +22,7 @@ from sites.wire import Kind, Payload, Weights
 from strategies import Server, State, Strategy, StrategyConfig, always
 from strategies.common.averaging import weighted_average
 from strategies.common.segmenter import blank_segmenter, build_segmenter, train_on_arrival
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -90,10 +91,9 @@ class FedAdamServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **moments}
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._first = {k.removeprefix("first/"): v for k, v in state.items() if k.startswith("first/")}
-        self._second = {k.removeprefix("second/"): v for k, v in state.items() if k.startswith("second/")}
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._first = part_of(state, "first/")
+        self._second = part_of(state, "second/")
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:

@@ -34,6 +34,7 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -99,8 +100,7 @@ class FedCurvServer(Server[Broadcast, Upload]):
         return dict(state)
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._fisher, self._pull = (_table(state, what) for what in ("fisher", "pull"))
 
 

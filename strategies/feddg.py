@@ -36,6 +36,7 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -112,9 +113,8 @@ class FedDGServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **amplitudes, "shared": self._shared.clone()}
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._amplitudes = {k.removeprefix("amplitudes/"): v for k, v in state.items() if k.startswith("amplitudes/")}
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._amplitudes = part_of(state, "amplitudes/")
         self._shared = state["shared"].clone()
 
 

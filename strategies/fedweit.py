@@ -37,6 +37,7 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -98,8 +99,8 @@ class FedWeitServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="base/"), **adaptive}
 
     def load_state_dict(self, state: State) -> None:
-        self._segmenter.load_state_dict({k.removeprefix("base/"): v for k, v in state.items() if k.startswith("base/")})
-        self._adaptive = {k.removeprefix("adaptive/"): v for k, v in state.items() if k.startswith("adaptive/")}
+        self._segmenter.load_state_dict(part_of(state, "base/"))
+        self._adaptive = part_of(state, "adaptive/")
 
 
 class Decomposed(nn.Module):

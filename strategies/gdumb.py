@@ -26,6 +26,7 @@ from sites.wire import Kind, Payload
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.exemplars import Buffer, balanced_counts, blank_rows, padded
 from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -109,8 +110,7 @@ class GdumbServer(Server[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._buffer.load_state_dict(state)
         self._rounds, self._arrivals = int(state["rounds"]), int(state["arrivals"])
 

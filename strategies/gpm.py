@@ -29,7 +29,7 @@ from torch.nn.functional import unfold
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from strategies import State, Strategy, StrategyConfig
 from strategies.common.importance import parameters_of
 from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import (
@@ -41,6 +41,8 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.turns import Turns
 from strategies.setting import Setting
 
@@ -74,7 +76,7 @@ class Upload(Payload):
     basis: Annotated[Weights, Kind.STATISTIC]
 
 
-class GpmServer(Server[Broadcast, Upload]):
+class GpmServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, with the directions that are taken."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
@@ -82,10 +84,6 @@ class GpmServer(Server[Broadcast, Upload]):
         self._basis = empty_basis(self._segmenter)
         self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(segmenter=self._segmenter.state_dict(), basis=self._basis)
@@ -109,8 +107,7 @@ class GpmServer(Server[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._basis = {name: state[f"basis/{name}"] for name in self._basis}
         self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)

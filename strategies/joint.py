@@ -19,6 +19,7 @@ from sites.vault import Vault
 from sites.wire import Kind, Payload
 from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -87,8 +88,7 @@ class JointServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **pool, "rounds": torch.tensor(self._rounds)}
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         count = sum(key.startswith("pool/") for key in state) // 2
         self._pool = [(state[f"pool/{row}/images"], state[f"pool/{row}/masks"]) for row in range(count)]
         self._rounds = int(state["rounds"])

@@ -31,6 +31,7 @@ from strategies.common.averaging import weighted_average
 from strategies.common.fisher import fisher_diagonal
 from strategies.common.importance import blank_parameters
 from strategies.common.segmenter import blank_segmenter, build_segmenter, slices_of, train_on_arrival
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -94,9 +95,8 @@ class MergeServer(Server[Broadcast, Upload]):
         return state
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._base = {k.removeprefix("base/"): v for k, v in state.items() if k.startswith("base/")}
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._base = part_of(state, "base/")
         fields: dict[tuple[int, str], dict[str, dict[str, Tensor]]] = {}
         for key, value in state.items():
             if key.startswith("model/"):

@@ -25,7 +25,7 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from strategies import State, Strategy, StrategyConfig
 from strategies.common.normalization import SiteStatistics
 from strategies.common.segmenter import (
     blank_segmenter,
@@ -36,6 +36,8 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -67,7 +69,7 @@ class Upload(Payload):
     owner: Annotated[Weights, Kind.SEGMENTER]
 
 
-class PacknetServer(Server[Broadcast, Upload]):
+class PacknetServer(SequentialServer[Broadcast, Upload]):
     """Keeps the one network, who owns which of its weights, and a view of it for each site."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
@@ -78,10 +80,6 @@ class PacknetServer(Server[Broadcast, Upload]):
         self._number = torch.zeros(len(setting.sites), dtype=torch.uint8)
         self._views = {site: build_segmenter(setting) for site in setting.sites}
         self._statistics = SiteStatistics(self._segmenter, setting, "own" if config.packing else "newest")
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(segmenter=self._segmenter.state_dict(), owner=self._owner)
@@ -112,8 +110,7 @@ class PacknetServer(Server[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._owner = {name: state[f"owner/{name}"] for name in self._owner}
         self._statistics.load_state_dict(state)
         self._number = state["number"].clone()

@@ -31,6 +31,7 @@ from strategies.common.segmenter import (
     segmentation_loss,
     slices_of,
 )
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -89,9 +90,8 @@ class ScaffoldServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **control, "step": torch.tensor(self._step)}
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._control = {k.removeprefix("control/"): v for k, v in state.items() if k.startswith("control/")}
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._control = part_of(state, "control/")
         self._step = int(state["step"])
 
 

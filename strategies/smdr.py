@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights, leaves_of
-from strategies import Diagnostic, ImageMaker, Server, State, Strategy
+from strategies import Diagnostic, ImageMaker, Strategy
 from strategies.common.alignment import Cosines, train_aligned
 from strategies.common.denoising import sample
-from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     ModulationConfig,
     blank_weights,
@@ -32,9 +31,9 @@ from strategies.common.modulation import (
     new_generator,
     prompt_start,
 )
-from strategies.common.promptbook import PromptBook
+from strategies.common.promptbook import PromptServer
 from strategies.common.retention import put
-from strategies.common.segmenter import build_segmenter, segmentation_loss
+from strategies.common.segmenter import segmentation_loss
 from strategies.setting import Setting
 
 
@@ -62,19 +61,14 @@ class Upload(Payload):
     diffusion: Annotated[Weights, Kind.DIFFUSION]
 
 
-class SmdrServer(Server[Broadcast, Upload]):
+class SmdrServer(PromptServer[Broadcast, Upload]):
     """Keeps the prompts, replays all sites, and trains the segmenter on the replays."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
+        super().__init__(config, setting)
         self._config = config
         self._setting = setting
-        self._book = PromptBook(config, setting)
-        self._segmenter = build_segmenter(setting)
         self._diagnostics: list[Diagnostic] = []
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another, since each builds on the generator before it."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         book = self._book
@@ -89,23 +83,6 @@ class SmdrServer(Server[Broadcast, Upload]):
     def diagnostics(self) -> Sequence[Diagnostic]:
         """Return the drift of earlier prompts, and the cosines of the alignment."""
         return self._diagnostics
-
-    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
-        return self._book.sampled(count)
-
-    def generators(self) -> Mapping[str, Generator]:
-        return self._book.generators()
-
-    def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
-
-    def state_dict(self) -> State:
-        return {**self._segmenter.state_dict(prefix="segmenter/"), **self._book.state_dict()}
-
-    def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._book.load_state_dict(state)
 
     def _train(self, newest: str, step: int) -> Cosines:
         """Go on training the segmenter on the replays of the newest site, aligned with those of the others."""

@@ -7,22 +7,21 @@ the segmenter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights, leaves_of
-from strategies import Diagnostic, ImageMaker, Server, State, Strategy
+from strategies import ImageMaker, Strategy
 from strategies.common.alignment import Domain, train_aligned
 from strategies.common.denoising import sample
-from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     SHARED,
     ModulationConfig,
@@ -36,7 +35,7 @@ from strategies.common.modulation import (
     prompt_start,
     rows_of,
 )
-from strategies.common.promptbook import PromptBook, make_virtual
+from strategies.common.promptbook import PromptServer, make_virtual
 from strategies.common.retention import put
 from strategies.common.segmenter import blank_segmenter, build_segmenter, segmentation_loss, slices_of
 from strategies.setting import Setting
@@ -71,16 +70,11 @@ class Upload(Payload):
     diffusion: Annotated[Weights, Kind.DIFFUSION]
 
 
-class SmdrOnsiteServer(Server[Broadcast, Upload]):
-    """Keeps the prompts, and passes segmenter and generator from one site to the next."""
+class SmdrOnsiteServer(PromptServer[Broadcast, Upload]):
+    """Keeps the prompts, and passes segmenter and generator from one site to the next.
 
-    def __init__(self, config: Config, setting: Setting) -> None:
-        self._book = PromptBook(config, setting)
-        self._segmenter = build_segmenter(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another, since each builds on what came before it."""
-        return tuple((site,) for site in arriving)
+    The cosines of the alignment are not released.
+    """
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(
@@ -94,27 +88,6 @@ class SmdrOnsiteServer(Server[Broadcast, Upload]):
         for site, upload in uploads.items():
             self._book.add(site, upload.prompt, upload.diffusion)
             self._segmenter.load_state_dict(dict(upload.segmenter))
-
-    def diagnostics(self) -> Sequence[Diagnostic]:
-        """Return the drift of earlier prompts. (The cosines of the alignment are not released.)"""
-        return self._book.drift
-
-    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
-        return self._book.sampled(count)
-
-    def generators(self) -> Mapping[str, Generator]:
-        return self._book.generators()
-
-    def predictor(self, site: str) -> nn.Module:
-        return self._segmenter
-
-    def state_dict(self) -> State:
-        return {**self._segmenter.state_dict(prefix="segmenter/"), **self._book.state_dict()}
-
-    def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self._book.load_state_dict(state)
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:

@@ -29,11 +29,13 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy
+from strategies import State, Strategy
 from strategies.common.alignment import Batch, Domain
 from strategies.common.distillation import distillation
 from strategies.common.rehearsal import train_rehearsing
 from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.synthesis import SynthesisConfig, blank_images, synthesise
 from strategies.common.turns import Turns
 from strategies.setting import Setting
@@ -68,7 +70,7 @@ class Upload(Payload):
     segmenter: Annotated[Weights, Kind.SEGMENTER]
 
 
-class TargetServer(Server[Broadcast, Upload]):
+class TargetServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, and makes images from it."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
@@ -78,10 +80,6 @@ class TargetServer(Server[Broadcast, Upload]):
         self._turns = Turns(setting)
         self._done = 0
         self._made: tuple[int, Tensor] = (0, blank_images(config, setting.shape, "cpu"))
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(
@@ -111,7 +109,7 @@ class TargetServer(Server[Broadcast, Upload]):
 
     def load_state_dict(self, state: State) -> None:
         for prefix, network in (("segmenter/", self._segmenter), ("old/", self._old)):
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            network.load_state_dict(part_of(state, prefix))
         self._turns.load_state_dict(state)
         self._done = int(state["done"])
         self._made = (0, self._made[1])

@@ -32,11 +32,13 @@ from sites.seeds import seed_of
 from sites.stream import Arrival, Shape
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import ImageMaker, Server, State, Strategy, StrategyConfig
+from strategies import ImageMaker, State, Strategy, StrategyConfig
 from strategies.common.alignment import Batch, Domain
 from strategies.common.modulation import in_table, learnt_rows, rows_of
 from strategies.common.rehearsal import by_its_masks, train_rehearsing
 from strategies.common.segmenter import batches, blank_segmenter, build_segmenter, slices_of
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -112,7 +114,7 @@ def blank_weights(config: Config, setting: Setting) -> dict[str, Tensor]:
         return dict(build_autoencoder(config, setting.shape, 0).state_dict()) if config.replays else {}
 
 
-class VaeReplayServer(Server[Broadcast, Upload]):
+class VaeReplayServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, and keeps every site's decoder."""
 
     def __init__(self, config: Config, setting: Setting) -> None:
@@ -121,10 +123,6 @@ class VaeReplayServer(Server[Broadcast, Upload]):
         self._segmenter = build_segmenter(setting)
         self._decoders: dict[str, State] = {}
         self._none = {name: torch.zeros(one.shape) for name, one in decoder_of(blank_weights(config, setting)).items()}
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         sites = self._setting.sites
@@ -156,10 +154,7 @@ class VaeReplayServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **decoders}
 
     def load_state_dict(self, state: State) -> None:
-        parts = {
-            part: {key.removeprefix(part): value for key, value in state.items() if key.startswith(part)}
-            for part in ("segmenter/", "decoder/")
-        }
+        parts = {part: part_of(state, part) for part in ("segmenter/", "decoder/")}
         self._segmenter.load_state_dict(parts["segmenter/"])
         self._decoders = rows_of(parts["decoder/"])
 

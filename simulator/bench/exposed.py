@@ -6,18 +6,16 @@ from functools import partial
 from math import isfinite
 
 import pandas as pd
-from matplotlib.figure import Figure
 from pydantic import ValidationError
 
-from simulator.bench.looks import Plate, looks
+from simulator.bench.looks import Plate
 from simulator.bench.results import EXPOSURE, Results
 from simulator.bench.scores import SEEN
 from simulator.bench.statistics import Estimate, estimate
 from simulator.bench.store import BenchStore
 from simulator.bench.tables import estimates_of
+from simulator.bench.tradeoffs import draw_points
 from simulator.exposure.findings import Exposure
-from simulator.report.ink import ink
-from simulator.report.labels import Plain, place_names
 from sites.errors import UserError
 
 FILE = "exposure.json"
@@ -77,33 +75,12 @@ def exposures(results: Results, schedule: str) -> Plate | None:
         "sites; 0.5 is chance, 1 means that every patient who was trained on is told from those who were not. "
         "Bars: 95 % confidence interval of the mean, from three trials on.",
         finding=f"{finding}; 0.5 is chance.",
-        draw=partial(_draw, results, points),
+        draw=partial(
+            draw_points,
+            results,
+            points,
+            across="membership inference, AUC (lower is better)",
+            up="Dice on seen sites (higher is better)",
+            chance=0.5,
+        ),
     )
-
-
-def _draw(results: Results, points: dict[str, tuple[Estimate, Estimate]]) -> Figure:
-    figure = Figure(figsize=(6.6, max(4.6, 2.6 + 0.16 * len(points))), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(0.5, color=ink("other"), linewidth=1.0, linestyle=(0, (2, 2)))
-    for name, look in looks(results).items():
-        if name in points:
-            auc, dice = points[name]
-            axes.errorbar(
-                auc.mean,
-                dice.mean,
-                xerr=auc.margin if auc.drawn else None,
-                yerr=dice.margin if dice.drawn else None,
-                **{**look, "linestyle": "none"},
-                markersize=7,
-                elinewidth=1.1,
-                capsize=2.5,
-            )
-    axes.margins(0.18)
-    axes.grid(linewidth=0.8)
-    axes.tick_params(length=0)
-    axes.set_xlabel("membership inference, AUC (lower is better)")
-    axes.set_ylabel("Dice on seen sites (higher is better)")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(Plain(useOffset=False))
-    place_names(figure, axes, {name: (auc.mean, dice.mean) for name, (auc, dice) in points.items()})
-    return figure

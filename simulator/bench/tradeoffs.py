@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -50,25 +51,40 @@ def scatter(results: Results, schedule: str) -> Plate | None:
         title="Seen against unseen sites",
         caption="Top right is best. Bars: 95 % confidence interval of the mean, from three trials on.",
         finding=finding,
-        draw=partial(_scatter, results, points),
+        draw=partial(
+            draw_points,
+            results,
+            points,
+            across="Dice on seen sites (higher is better)",
+            up="Dice on unseen sites (higher is better)",
+        ),
     )
 
 
-def _scatter(results: Results, points: dict[str, tuple[Estimate, Estimate]]) -> Figure:
+def draw_points(
+    results: Results,
+    points: Mapping[str, tuple[Estimate, Estimate]],
+    *,
+    across: str,
+    up: str,
+    chance: float | None = None,
+) -> Figure:
+    """Draw each strategy's two estimates as a point with error bars; a dotted line stands at chance, if any."""
     figure = Figure(figsize=(6.6, max(4.6, 2.6 + 0.16 * len(points))), layout="constrained")
     axes = figure.subplots()
+    if chance is not None:
+        axes.axvline(chance, color=ink("other"), linewidth=1.0, linestyle=(0, (2, 2)))
     for name, look in looks(results).items():
         if name in points:
-            seen, unseen = points[name]
-            _point(axes, seen, unseen, **{**look, "linestyle": "none"}, markersize=7)
+            _point(axes, *points[name], **{**look, "linestyle": "none"}, markersize=7)
     axes.margins(0.18)
     axes.grid(linewidth=0.8)
     axes.tick_params(length=0)
-    axes.set_xlabel("Dice on seen sites (higher is better)")
-    axes.set_ylabel("Dice on unseen sites (higher is better)")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(Plain(useOffset=False))
-    place_names(figure, axes, {name: (seen.mean, unseen.mean) for name, (seen, unseen) in points.items()})
+    place_names(figure, axes, {name: (one.mean, other.mean) for name, (one, other) in points.items()})
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class _Run:
     server: Server[Any, Any]
     effort: Effort
 
-    @property
+    @cached_property
     def kinds(self) -> dict[str, set[str]]:
         """The kinds that each site released as it learnt, by its receipts."""
         kinds: dict[str, set[str]] = {}
@@ -105,20 +106,25 @@ class _Run:
                 kinds.setdefault(row["site"], set()).add(row["kind"])
         return kinds
 
+    @cached_property
+    def subjects(self) -> dict[str, Subject]:
+        """Who was trained on at each site that released, and who was not."""
+        return {site: subject_of(self.schedule, site) for site in self.kinds}
+
     def rebuilding(self) -> Rebuilding:
         """Return the attacks that rebuild images."""
         return Rebuilding(
             store=self.store,
             schedule=self.schedule,
             server=self.server,
-            subjects={site: subject_of(self.schedule, site) for site in self.kinds},
+            subjects=self.subjects,
             kinds=frozenset(kind for kinds in self.kinds.values() for kind in kinds),
             steps=self.effort.inversion_steps,
         )
 
     def findings(self) -> Iterator[Finding]:
         """Yield the controls, then what was found of each site in the order of arrival."""
-        subjects = {site: subject_of(self.schedule, site) for site in self.kinds}
+        subjects = self.subjects
         generators, made = self.server.generators(), self.server.replays(self.effort.replays)
         first = next(iter(subjects.values()))
         yield from self._segmenter_controls(first)

@@ -9,10 +9,12 @@ from typing import Annotated
 from torch import nn
 
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, StrategyConfig
+from strategies import State, StrategyConfig
 from strategies.common.importance import Anchor, blank_parameters, parameters_of
 from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.turns import Turns
 from strategies.setting import Setting
 
@@ -49,7 +51,7 @@ def accumulate(anchor: Anchor, weights: Weights, importance: Weights) -> None:
         anchor.importance[name] = anchor.importance[name] + value
 
 
-class AnchoredServer(Server[Broadcast, Upload]):
+class AnchoredServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, and adds each to what holds it.
 
     add: takes a site's parameters and what matters to it into the anchor
@@ -61,10 +63,6 @@ class AnchoredServer(Server[Broadcast, Upload]):
         self._anchor = Anchor(self._segmenter)
         self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(
@@ -90,8 +88,7 @@ class AnchoredServer(Server[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._anchor.load_state_dict(state)
         self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)

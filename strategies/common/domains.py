@@ -29,6 +29,7 @@ from strategies import Server, State, Strategy, StrategyConfig
 from strategies.common.alignment import Batch, Domain
 from strategies.common.augmentation import Augmenter
 from strategies.common.segmenter import blank_segmenter, build_segmenter, slices_of
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 
@@ -153,8 +154,7 @@ class DomainServer(Server[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **pool, **counts}
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         sites = [site for site in self._setting.sites if f"pool/{site}/images" in state]
         self._pool = {site: Domain(state[f"pool/{site}/images"], state[f"pool/{site}/masks"]) for site in sites}
         self._turns, self._arrivals = int(state["turns"]), state["arrivals"].tolist()

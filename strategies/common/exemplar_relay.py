@@ -11,9 +11,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, StrategyConfig
+from strategies import State, StrategyConfig
 from strategies.common.exemplars import Buffer, blank_rows
 from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.turns import Turns
 from strategies.setting import Setting
 
@@ -48,7 +50,7 @@ class Upload(Payload):
     held: Annotated[Tensor, Kind.LABEL]
 
 
-class ExemplarServer(Server[Broadcast, Upload]):
+class ExemplarServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, and keeps the exemplars."""
 
     def __init__(self, config: ExemplarConfig, setting: Setting) -> None:
@@ -57,10 +59,6 @@ class ExemplarServer(Server[Broadcast, Upload]):
         self._exemplars = config.exemplars
         self._buffer = Buffer(blank_rows(setting.shape, config.exemplars * len(setting.sites), "cpu"), setting.sites)
         self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(
@@ -88,8 +86,7 @@ class ExemplarServer(Server[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._buffer.load_state_dict(state)
         self._turns.load_state_dict(state)
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from strategies.common.alignment import Domain
+from strategies.common.averaged import AveragedDescent
 from strategies.common.denoising import Corruption
 from strategies.common.diffusion import Generator
 
@@ -97,9 +97,7 @@ def teach(
     old = torch.cat([pairs[:0], *(generator.fold(one.replays.images, one.replays.masks) for one in past)])
     old_tokens = torch.cat([embedding[None][:0], *(one.token.expand(len(one.replays.images), -1, -1) for one in past)])
     parameters = [one for one in (*generator.parameters(), *adapter.parameters()) if one.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
-    average = EMAModel(parameters, decay=config.ema)
+    descent = AveragedDescent(parameters, learning_rate=config.learning_rate, steps=steps, ema=config.ema)
     rehearsed = config.batch // 2 if past else 0
     generator.train()
     for step in range(steps):
@@ -107,13 +105,7 @@ def teach(
         rows = torch.randint(max(1, len(old)), (rehearsed,), generator=draws)
         tokens = torch.cat([adapter(embedding).expand(len(new), -1, -1), old_tokens[rows]])
         shown = SHOWN[step % 2] if conditional else None
-        loss = bayesian_joint_loss(generator, corrupt, torch.cat([pairs[new], old[rows]]), tokens, shown)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        average.step(parameters)
-    average.copy_to(parameters)
+        descent.descend(bayesian_joint_loss(generator, corrupt, torch.cat([pairs[new], old[rows]]), tokens, shown))
+    descent.finish()
     with torch.no_grad():
         generator.token.copy_(adapter(embedding))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sites.wire import Weights
 from strategies import State
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 # "newest": all sites share those of the newest, as in fine-tuning.
@@ -69,7 +70,7 @@ class SiteStatistics:
         self._kept = {}
         for site in self._sites:
             prefix = f"statistics/{site}/"
-            kept = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            kept = part_of(state, prefix)
             if kept:
                 self._kept[site] = kept
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sites.seeds import seed_of
 from sites.wire import Weights
@@ -24,6 +24,9 @@ from strategies.common.modulation import (
     split_names,
 )
 from strategies.common.retention import put, take
+from strategies.common.segmenter import build_segmenter
+from strategies.common.sequence import Down, SequentialServer, Up
+from strategies.common.state import part_of
 from strategies.setting import Setting
 
 PROBES = 8
@@ -128,10 +131,7 @@ class PromptBook:
 
     def load_state_dict(self, state: State) -> None:
         parts = ("prompt/", "diffusion/")
-        self.prompts, self.diffusion = (
-            rows_of({key.removeprefix(part): value for key, value in state.items() if key.startswith(part)})
-            for part in parts
-        )
+        self.prompts, self.diffusion = (rows_of(part_of(state, part)) for part in parts)
         self._made = {}
 
     def _weights(self) -> dict[str, State]:
@@ -145,3 +145,31 @@ class PromptBook:
     def _probe(self, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
         made = make_replays(self._config, self._setting, weights, PROBES)
         return {site: domain.images for site, domain in made.items()}
+
+
+class PromptServer(SequentialServer[Down, Up]):
+    """Keeps a segmenter and the book of prompts that replays are made from."""
+
+    def __init__(self, config: ModulationConfig, setting: Setting) -> None:
+        self._book = PromptBook(config, setting)
+        self._segmenter = build_segmenter(setting)
+
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """Return the drift of earlier prompts."""
+        return self._book.drift
+
+    def replays(self, count: int) -> Mapping[str, tuple[Tensor, Tensor]]:
+        return self._book.sampled(count)
+
+    def generators(self) -> Mapping[str, Generator]:
+        return self._book.generators()
+
+    def predictor(self, site: str) -> nn.Module:
+        return self._segmenter
+
+    def state_dict(self) -> State:
+        return {**self._segmenter.state_dict(prefix="segmenter/"), **self._book.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._book.load_state_dict(state)

@@ -9,8 +9,9 @@ from typing import Annotated
 from torch import nn
 
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, StrategyConfig
+from strategies import State, StrategyConfig
 from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.sequence import SequentialServer
 from strategies.setting import Setting
 
 
@@ -28,15 +29,11 @@ class Upload(Payload):
     segmenter: Annotated[Weights, Kind.SEGMENTER]
 
 
-class RelayServer(Server[Broadcast, Upload]):
+class RelayServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, as fine-tuning does."""
 
     def __init__(self, config: StrategyConfig, setting: Setting) -> None:
         self._segmenter = build_segmenter(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(segmenter=self._segmenter.state_dict())

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from sites.stream import Arrival
 from sites.wire import Payload
-from strategies import Server, State, StrategyConfig
+from strategies import State, StrategyConfig
 from strategies.common.exemplars import Buffer, reservoir_share
 from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.turns import Turns
 from strategies.setting import Setting
 
@@ -27,7 +29,7 @@ class ReservoirConfig(StrategyConfig):
     buffer: int = Field(default=64, ge=0)
 
 
-class ReservoirServer(Server[Any, Any]):
+class ReservoirServer(SequentialServer[Any, Any]):
     """Passes the segmenter from one site to the next, and keeps the reservoir.
 
     form: builds the broadcast of segmenter, the reservoir's tensors, counts and seen
@@ -41,10 +43,6 @@ class ReservoirServer(Server[Any, Any]):
         self._buffer = Buffer(blank(setting, config.buffer, "cpu"), setting.sites)
         self._seen = 0
         self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Payload:
         return self._form(
@@ -75,8 +73,7 @@ class ReservoirServer(Server[Any, Any]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        prefix = "segmenter/"
-        self._segmenter.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
         self._buffer.load_state_dict(state)
         self._turns.load_state_dict(state)
         self._seen = int(state["seen"])

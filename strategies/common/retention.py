@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
-from diffusers.training_utils import EMAModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from sites.privacy import PrivateTraining
 from sites.wire import Weights
+from strategies.common.averaged import AveragedDescent
 from strategies.common.denoising import Corruption, sample
 from strategies.common.diffusion import Generator
 
@@ -61,41 +61,16 @@ def fit(
     for name, value in generator.named_parameters():
         value.requires_grad_(name in chosen)
     parameters = [value for value in generator.parameters() if value.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
-    average = EMAModel(parameters, decay=config.ema)
+    descent = AveragedDescent(parameters, learning_rate=config.learning_rate, steps=steps, ema=config.ema)
     generator.train()
     if privacy is None:
-        descent = _descend(generator, pairs, corrupt, optimizer, steps=steps, draws=draws, rehearsal=rehearsal)
+        for _ in range(steps):
+            loss = denoising_loss(generator, _draw(pairs, config.batch, draws), corrupt)
+            descent.descend(loss if rehearsal is None else loss + rehearsal(generator, corrupt, draws))
     else:
-        descent = _descend_privately(generator, pairs, corrupt, optimizer, steps=steps, privacy=privacy)
-    for _ in descent:
-        schedule.step()
-        average.step(parameters)
-    average.copy_to(parameters)
-
-
-def _descend(
-    generator: Generator,
-    pairs: Tensor,
-    corrupt: Corruption,
-    optimizer: torch.optim.Optimizer,
-    *,
-    steps: int,
-    draws: torch.Generator,
-    rehearsal: Rehearsal | None,
-) -> Iterator[None]:
-    """Take gradient steps on pairs; yield after each."""
-    parameters = optimizer.param_groups[0]["params"]
-    for _ in range(steps):
-        loss = denoising_loss(generator, _draw(pairs, generator.config.batch, draws), corrupt)
-        if rehearsal is not None:
-            loss = loss + rehearsal(generator, corrupt, draws)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        yield
+        for _ in _descend_privately(generator, pairs, corrupt, descent.optimizer, steps=steps, privacy=privacy):
+            descent.advance()
+    descent.finish()
 
 
 def _descend_privately(

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, StrategyConfig
+from strategies import State, StrategyConfig
 from strategies.common.normalization import SiteStatistics, Statistics
 from strategies.common.segmenter import blank_segmenter, build_segmenter
+from strategies.common.sequence import SequentialServer
+from strategies.common.state import part_of
 from strategies.common.turns import Turns
 from strategies.setting import Setting
 
@@ -39,17 +41,13 @@ class Upload(Payload):
     segmenter: Annotated[Weights, Kind.SEGMENTER]
 
 
-class TeacherServer(Server[Broadcast, Upload]):
+class TeacherServer(SequentialServer[Broadcast, Upload]):
     """Passes the segmenter from one site to the next, and keeps it as the last site left it."""
 
     def __init__(self, config: TeacherConfig, setting: Setting) -> None:
         self._segmenter, self._old = build_segmenter(setting), build_segmenter(setting)
         self._statistics = SiteStatistics(self._segmenter, setting, config.statistics)
         self._turns = Turns(setting)
-
-    def rota(self, arriving: tuple[str, ...], online: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """Sites that arrive in one step learn one after another."""
-        return tuple((site,) for site in arriving)
 
     def broadcast(self, site: str, step: int) -> Broadcast:
         return Broadcast(
@@ -78,7 +76,7 @@ class TeacherServer(Server[Broadcast, Upload]):
 
     def load_state_dict(self, state: State) -> None:
         for prefix, network in (("segmenter/", self._segmenter), ("old/", self._old)):
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            network.load_state_dict(part_of(state, prefix))
         self._statistics.load_state_dict(state)
         self._turns.load_state_dict(state)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.training_utils import EMAModel
 from rich.progress import track
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from sites.files import write_whole
 from sites.stream import Shape
+from strategies.common.averaged import AveragedDescent
 from strategies.common.denoising import Corruption
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator
 from strategies.common.procedural import BACKBONE, CHANNELS, STRUCTURES
@@ -57,19 +57,12 @@ def pretrain(worlds: int = WORLDS, pictures: int = PICTURES, steps: int = STEPS)
     tokens = nn.Parameter(0.5 * torch.randn(worlds, *generator.token.shape, generator=draws))
     atlas = _Atlas([make_world(seed, pictures, SIZE) for seed in track(range(worlds), "imagining worlds")])
     parameters = [*(value for name, value in generator.named_parameters() if name != "token"), tokens]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.05)
-    average, corrupt = EMAModel(parameters, decay=EMA), Corruption(generator, draws)
+    descent = AveragedDescent(parameters, learning_rate=LEARNING_RATE, steps=steps, ema=EMA, warm=0.05)
+    corrupt = Corruption(generator, draws)
     for _ in track(range(steps), "teaching the backbone"):
         which, pairs, noise = atlas.draw(generator, draws)
-        loss = denoising_loss(generator, pairs, corrupt, tokens[which], noise)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        average.step(parameters)
-    average.copy_to(parameters)
+        descent.descend(denoising_loss(generator, pairs, corrupt, tokens[which], noise))
+    descent.finish()
     with torch.no_grad():
         generator.token.copy_(tokens.mean(0))
     return {name: value.detach().half() for name, value in generator.state_dict().items()}
