@@ -12,6 +12,9 @@ from strategies.setting import Augmentation, Budget, NetworkConfig
 SiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Stay = Literal["forever"] | Annotated[int, Field(ge=0)]
 
+# By its place and not by import: Opacus installs a package of the same name, which may be found first.
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -105,8 +108,7 @@ class ScheduleConfig(_Frozen):
         return self
 
 
-def shipped(folder: Literal["schedules", "policies"]) -> dict[str, Path]:
+def shipped(folder: Literal["schedules", "policies", "suites"]) -> dict[str, Path]:
     """Return the YAML files that come with the project, by stem."""
-    import benchmarks
-
-    return {path.stem: path for path in sorted((Path(benchmarks.__path__[0]) / folder).glob("*.yaml"))}
+    place = BENCHMARKS if folder == "suites" else BENCHMARKS / folder
+    return {path.stem: path for path in sorted(place.glob("*.yaml"))}

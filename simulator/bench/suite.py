@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from simulator.bench.keeping import Keep
-from simulator.config import SiteName
+from simulator.config import SiteName, shipped
 from simulator.document import Document
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -134,17 +134,10 @@ def repeated(values: Iterable[Any]) -> Any:
     return None
 
 
-def shipped_suites() -> dict[str, Path]:
-    """Return the suites that come with the project, by name."""
-    import benchmarks
-
-    return {path.stem: path for path in sorted(Path(benchmarks.__path__[0]).glob("*.yaml"))}
-
-
 def suite_document(path: Path) -> Document:
     """Read a suite's YAML file, or a shipped one by its name. Raises `ConfigError`."""
-    if not path.exists() and path.parent == Path() and path.stem in shipped_suites():
-        path = shipped_suites()[path.stem]
+    if not path.exists() and path.parent == Path() and path.stem in shipped("suites"):
+        path = shipped("suites")[path.stem]
     document = Document.read(path)
     document.data.setdefault("name", path.stem)
     return document

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from simulator.bench.checking import read_golden
-from simulator.bench.suite import shipped_suites
+from simulator.config import shipped
 
 ROOT = Path(__file__).parents[3]
 TABLES = ("results.csv", "results.parquet", "matrix.csv")
@@ -204,7 +204,7 @@ def test_a_trial_that_hangs_is_failed_goes_on_later_and_holds_up_no_other(
 
 
 def test_the_smoke_suite_gives_its_golden_figures(mark: str, tmp_path: Path) -> None:
-    golden = shipped_suites()["smoke"].parent / "results" / "smoke.json"
+    golden = shipped("suites")["smoke"].parent / "results" / "smoke.json"
     assert len(read_golden(golden).trials) == 12
     ended = subprocess.run(
         [sys.executable, "-m", "simulator.cli", "bench", "smoke", "--check", str(golden)],

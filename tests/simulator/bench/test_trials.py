@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simulator.bench.suite import shipped_suites
 from simulator.bench.trials import Suite, read_suite
+from simulator.config import shipped
 from sites.errors import ConfigError, UserError
 
 Write = Callable[..., Path]
@@ -165,7 +165,7 @@ def test_a_wrong_override_is_named(suite: Write, override: str, fragment: str) -
     assert fragment in str(raised.value)
 
 
-@pytest.mark.parametrize("name", shipped_suites())
+@pytest.mark.parametrize("name", shipped("suites"))
 def test_a_shipped_suite_holds(name: str, real_roots: dict[str, Path]) -> None:
     read: Suite = read_suite(Path(name), [f"source.root={real_roots[name]}"] if name in real_roots else [])
     for trial in read.trials:
