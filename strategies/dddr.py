@@ -131,10 +131,9 @@ class DddrServer(SequentialServer[Broadcast, Upload]):
         }
 
     def load_state_dict(self, state: State) -> None:
-        parts = {part: part_of(state, part) for part in ("segmenter/", "old/", "embedding/")}
-        self._segmenter.load_state_dict(parts["segmenter/"])
-        self._old.load_state_dict(parts["old/"])
-        self._embeddings = rows_of(parts["embedding/"])
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._old.load_state_dict(part_of(state, "old/"))
+        self._embeddings = rows_of(part_of(state, "embedding/"))
         self._turns.load_state_dict(state)
 
 

@@ -154,9 +154,8 @@ class VaeReplayServer(SequentialServer[Broadcast, Upload]):
         return {**self._segmenter.state_dict(prefix="segmenter/"), **decoders}
 
     def load_state_dict(self, state: State) -> None:
-        parts = {part: part_of(state, part) for part in ("segmenter/", "decoder/")}
-        self._segmenter.load_state_dict(parts["segmenter/"])
-        self._decoders = rows_of(parts["decoder/"])
+        self._segmenter.load_state_dict(part_of(state, "segmenter/"))
+        self._decoders = rows_of(part_of(state, "decoder/"))
 
 
 def evidence_loss(model: nn.Module, images: Tensor, masks: Tensor, noise: float) -> Tensor:

@@ -130,8 +130,8 @@ class PromptBook:
         return prompts | {f"diffusion/{key}": value for key, value in in_table(self.diffusion).items()}
 
     def load_state_dict(self, state: State) -> None:
-        parts = ("prompt/", "diffusion/")
-        self.prompts, self.diffusion = (rows_of(part_of(state, part)) for part in parts)
+        self.prompts = rows_of(part_of(state, "prompt/"))
+        self.diffusion = rows_of(part_of(state, "diffusion/"))
         self._made = {}
 
     def _weights(self) -> dict[str, State]:
