@@ -1,7 +1,7 @@
 """Noise and back: how pairs are corrupted to teach a generator, and how it makes pairs out of noise.
 
 v-prediction (Salimans & Ho, ICLR 2022) on a cosine schedule (Nichol & Dhariwal, ICML 2021), its noise levels weighed
-by min-SNR (Hang et al., ICCV 2023); DPM-Solver++ (Lu et al., 2022) for sampling.
+by min-SNR (Hang et al., ICCV 2023); SDE-DPM-Solver++ (Lu et al., 2022) for sampling.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from strategies.common.diffusion import Generator
 TIMESTEPS = 1000
 MOST_SNR = 5.0
 LEAST_WEIGHT = 0.1
+LOG_SNR = (-4.0, 3.0)
 
 
 def noise_scheduler() -> DDPMScheduler:
@@ -68,38 +69,55 @@ def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tupl
     generator.eval()
     draws = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, *generator.size, generator=draws)
-    made = [_denoise(generator, part) for part in torch.split(noise, batch)]
+    made = [_denoise(generator, part, draws) for part in torch.split(noise, batch)]
     return generator.unfold(torch.cat(made))
 
 
-def _denoise(generator: Generator, noise: Tensor) -> Tensor:
+def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
+    steps = generator.config.sampling_steps
     if generator.config.order == "joint":
-        return _solve(generator, noise, lambda state, time: generator(state, time, time))
+        return _solve(steps, draws, noise, lambda state, time: generator(state, time, time))
     split, fold = generator.image_channels, generator.config.unshuffle
     image, mask = noise[:, :split], noise[:, split:]
     first = torch.zeros(len(noise), dtype=torch.long)
     last = torch.full_like(first, TIMESTEPS - 1)
-    mask = _solve(generator, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:])
+    mask = _solve(
+        steps, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
+    )
     hard = (pixel_shuffle(mask, fold) > 0).float()
     clean = pixel_unshuffle(avg_pool2d(hard, 3, stride=1, padding=1) * 2 - 1, fold)
     image = _solve(
-        generator, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
+        steps, draws, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
     )
     return torch.cat([image, clean], dim=1)
 
 
-def _solve(generator: Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Take a state from noise to a picture with a few steps of DPM-Solver++ (times spaced as Lu et al. do)."""
+def _solve(steps: int, draws: torch.Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Take a state from noise to a picture with a few steps of the second-order stochastic solver.
+
+    Fresh noise in each step makes good in part what the steps before got wrong. No step is spent where nothing is
+    decided yet, nor where the network, which is hardly taught there, would leave grain of its own.
+    """
     solver = DPMSolverMultistepScheduler(
         TIMESTEPS,
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
-        algorithm_type="dpmsolver++",
-        use_lu_lambdas=True,
+        algorithm_type="sde-dpmsolver++",
     )
-    solver.set_timesteps(generator.config.sampling_steps)
+    solver.set_timesteps(timesteps=sampling_times(steps))
     for time in solver.timesteps:
         times = torch.full((len(state),), int(time))
-        state = solver.step(velocity(state, times), time, state).prev_sample
+        state = solver.step(velocity(state, times), time, state, generator=draws).prev_sample
     return state
+
+
+def sampling_times(steps: int) -> list[int]:
+    """Return the noise levels of so many steps: from pure noise, then evenly spaced in half the log of the SNR.
+
+    Where there are so many steps that two would share a level, there are fewer.
+    """
+    kept = noise_scheduler().alphas_cumprod
+    level = (kept / (1 - kept)).log() / 2
+    wanted = torch.linspace(*LOG_SNR, steps)
+    return [TIMESTEPS - 1, *sorted({int((level - one).abs().argmin()) for one in wanted[1:]}, reverse=True)]
