@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from monai.networks.nets import Classifier
-from scipy.stats import ks_2samp
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -17,6 +18,7 @@ from strategies.common.segmenter import batches, build_segmenter, descend, desce
 from strategies.setting import Setting
 
 PASSES = 60
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,15 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class SitePictures:
-    """What a site's replays are held against: the images it trained on, and others of it that it did not."""
+    """What a site's replays are held against: the images it trained on, and others of it that it did not.
+
+    patients: whose each held-out image is, for slices of one patient are not independent of each other
+    """
 
     trained: Pictures
     held_out: Pictures
     replayed: Pictures
+    patients: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class Fidelity:
     diversity: mean distance between two replays over that between two held-out images (1: as diverse)
     nearest: median distance from a replay to its nearest training image over the same of held-out images; far
         below 1 is a sign of copies
-    nearest_p: p-value of a Kolmogorov-Smirnov test that both distances are distributed alike
+    nearest_low, nearest_high: its 95 % bootstrap interval; replays are drawn anew, and held-out patients
     """
 
     site: str
@@ -55,12 +61,13 @@ class Fidelity:
     real_dice: float
     diversity: float
     nearest: float
-    nearest_p: float
+    nearest_low: float
+    nearest_high: float
 
 
 def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelity]:
     """Train a site classifier and a segmenter on the real training images of all sites; judge the replays by them."""
-    names = list(sites)
+    names, seed = list(sites), seed_of(setting.seed, "nearest")
     images = torch.cat([site.trained.images for site in sites.values()])
     masks = torch.cat([site.trained.masks for site in sites.values()])
     labels = torch.cat([torch.full((len(site.trained.images),), row) for row, site in enumerate(sites.values())])
@@ -68,12 +75,15 @@ def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelit
     iterations = max(1, PASSES * len(images) // setting.budget.batch)
     train_segmenter(judge, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
     classifier = site_classifier(setting, images, labels, iterations)
-    return [_fidelity(name, row, sites[name], judge, classifier) for row, name in enumerate(names)]
+    return [_fidelity(name, row, sites[name], judge, classifier, seed=seed) for row, name in enumerate(names)]
 
 
-def _fidelity(name: str, row: int, site: SitePictures, judge: nn.Module, classifier: nn.Module) -> Fidelity:
+def _fidelity(
+    name: str, row: int, site: SitePictures, judge: nn.Module, classifier: nn.Module, *, seed: int
+) -> Fidelity:
     replayed, held_out, trained = site.replayed, site.held_out, site.trained
     near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
+    low, high = ratio_interval(near.numpy(), usual.numpy(), site.patients, seed)
     return Fidelity(
         site=name,
         hits=float(hits(classifier, replayed.images, row).float().mean()),
@@ -82,8 +92,23 @@ def _fidelity(name: str, row: int, site: SitePictures, judge: nn.Module, classif
         real_dice=_agreement(judge, held_out),
         diversity=_spread(replayed.images) / _spread(held_out.images),
         nearest=float(near.median() / usual.median()),
-        nearest_p=float(ks_2samp(near.numpy(), usual.numpy()).pvalue),
+        nearest_low=low,
+        nearest_high=high,
     )
+
+
+def ratio_interval(
+    near: npt.NDArray[np.floating], usual: npt.NDArray[np.floating], patients: Sequence[str], seed: int
+) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of median `near` [N] over median `usual` [M], by patient [M]."""
+    draws = np.random.default_rng(seed)
+    of_patient = [usual[np.array(patients) == patient] for patient in dict.fromkeys(patients)]
+    ratios = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([of_patient[row] for row in draws.integers(len(of_patient), size=len(of_patient))])
+        ratios.append(np.median(draws.choice(near, len(near))) / np.median(drawn))
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:

@@ -55,9 +55,12 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
 def _pictures(schedule: Schedule, site: str, images: Tensor, masks: Tensor) -> SitePictures:
     visits = schedule.timeline.visits[site]
     trained = [case for visit in visits for case in schedule.source.train(site, visit.first, visit.count)]
-    held_out = schedule.source.held_out(site, schedule.config.cases.held_out)
+    held_out = list(schedule.source.held_out(site, schedule.config.cases.held_out))
     return SitePictures(
-        trained=Pictures(*slices_of(trained)), held_out=Pictures(*slices_of(held_out)), replayed=Pictures(images, masks)
+        trained=Pictures(*slices_of(trained)),
+        held_out=Pictures(*slices_of(held_out)),
+        replayed=Pictures(images, masks),
+        patients=[case.patient for case in held_out for _ in case.images],
     )
 
 
@@ -106,7 +109,7 @@ def _defined(row: Fidelity) -> dict[str, object]:
 
 def _table(table: Sequence[Fidelity]) -> Table:
     shown = Table(title="How faithful the replays are (held-out images in brackets)")
-    for column in ("site", "classifier hits", "segmenter Dice", "diversity", "nearest image", "p of nearest"):
+    for column in ("site", "classifier hits", "segmenter Dice", "diversity", "nearest image", "95 % interval"):
         shown.add_column(column, justify="left" if column == "site" else "right")
     for row in table:
         shown.add_row(
@@ -115,6 +118,6 @@ def _table(table: Sequence[Fidelity]) -> Table:
             f"{row.dice:.3f} ({row.real_dice:.3f})",
             f"{row.diversity:.2f}",
             f"{row.nearest:.2f}",
-            f"{row.nearest_p:.3f}",
+            f"{row.nearest_low:.2f} to {row.nearest_high:.2f}",
         )
     return shown

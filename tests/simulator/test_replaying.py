@@ -27,7 +27,8 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
         assert picture.size == (954, 360)
     table = pd.read_csv(folder / "replays" / "fidelity.csv")
     assert list(table["site"]) == ["A", "B"]
-    assert table[["hits", "real_hits", "dice", "real_dice", "nearest_p"]].stack().between(0, 1).all()
+    assert table[["hits", "real_hits", "dice", "real_dice"]].stack().between(0, 1).all()
+    assert (table["nearest_low"] <= table["nearest_high"]).all()
 
 
 def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> None:
