@@ -28,12 +28,9 @@ def test_the_table_at_the_end_is_whole_on_a_narrow_terminal(make_results: Callab
 def test_a_single_schedule_needs_no_heading_and_a_strategy_that_failed_has_dashes(
     make_results: Callable[..., Results],
 ) -> None:
+    failed = [("prostate", "joint", "A-B-C-D", 0)]
     results = make_results(
-        strategies=("joint",),
-        schedules=("prostate",),
-        orders=("A-B",),
-        seeds=1,
-        failed=[("prostate", "joint", "A-B", 0)],
+        strategies=("finetune", "joint"), schedules=("prostate",), orders=("A-B-C-D",), seeds=1, failed=failed
     )
     shown = lines(results)
     assert "prostate" not in shown
