@@ -160,7 +160,7 @@ def execute(grid: Grid, store: Store, progress: Progress) -> None:
         except SitesFailed as failed:
             store.add_failures(asdict(failure) | {"code": failure.code.name} for failure in failed.failures)
             raise
-        store.finish()
+        store.finish(schedule.timeline.sites)
 
 
 class Silence:
