@@ -21,6 +21,7 @@ from simulator.bench.store import BenchStore, Ending
 from simulator.bench.tracking import Tracker, TrackerName, tracked_of, tracker_of
 from simulator.bench.trials import Suite, Trial, read_suite
 from simulator.metrics import ScoreMatrix
+from simulator.report.words import counted
 from simulator.terminal import err, out
 from sites.errors import ConfigError, UserError
 
@@ -77,6 +78,8 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     if wanted.freeze and not unfinished:
         freeze(results, wanted.freeze)
     _show(store, results, off, report, as_json=as_json)
+    if golden and not (off or as_json):
+        out.print(f"checked: {counted(len(chosen), 'trial')} within the tolerances of {wanted.check}", soft_wrap=True)
     return 1 if unfinished or off else 0
 
 
