@@ -27,7 +27,7 @@ app.add_typer(sites_app, name="sites")
 def run(
     schedule: Annotated[Path | None, typer.Argument(help="A schedule YAML, or the name of a shipped one.")] = None,
     grid: Annotated[GridName, typer.Option(help="local: in this process; actors: on Ray.")] = GridName.ACTORS,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make [default: runs/NAME-TIME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/NAME-TIME unless given.")] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed, in place of the schedule's.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, print the timeline, run nothing.")] = False,
@@ -60,7 +60,7 @@ def run(
 def bench(
     suite: Annotated[Path, typer.Argument(help="A suite YAML, or the name of a shipped one.")],
     out: Annotated[
-        Path | None, typer.Option(help="The bench folder to make, or to go on in [default: benches/NAME].")
+        Path | None, typer.Option(help="The bench folder to make, or to go on in; benches/NAME unless given.")
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE of every schedule; may be repeated.")
@@ -70,7 +70,7 @@ def bench(
         list[str] | None, typer.Option(help="Run the strategy of this label only; may be repeated.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all, list the trials, run nothing.")] = False,
-    parallel: Annotated[int | None, typer.Option(min=1, help="Trials at a time [default: one a core].")] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Trials at a time; one a core unless given.")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray to attach to, such as auto.")] = None,
     track: Annotated[Track | None, typer.Option(help="Show each trial in this tracker's files as well.")] = None,
     check: Annotated[Path | None, typer.Option(help="Exit with 1 where scores leave these golden figures.")] = None,

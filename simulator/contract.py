@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
-from simulator.schedule import Schedule
+from simulator.schedule import Schedule, from_json
 from sites.gate import Code
 from sites.scoring import ScoreRequest, blank_scores
 from sites.stream import Turn
@@ -83,6 +84,13 @@ class Contracts:
     def of(self, purpose: Purpose, turn: Turn) -> Contract:
         """Return the contract of a message that carries a payload."""
         return self._scoring if purpose is Purpose.SCORE else self._learning[turn.first]
+
+
+@lru_cache(maxsize=4)
+def agreed(schedule_json: str) -> tuple[Schedule, Contracts]:
+    """Return a schedule (its resolved settings as JSON) and its contracts, built once in a process."""
+    schedule = from_json(schedule_json)
+    return schedule, Contracts(schedule)
 
 
 def _form(blank: Payload) -> Form:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from simulator.config import ScheduleConfig, shipped
 from simulator.defending import check_policies
-from simulator.document import Document
+from simulator.document import DUMPER, Document
 from sites import sources
 from sites.errors import ConfigError, UserError
 from sites.gate import SitePolicy
@@ -240,5 +240,5 @@ def _policy_path(name: str) -> Path:
 
 def as_yaml(values: Mapping[str, Any]) -> str:
     """Return settings as YAML, keys in their given order."""
-    text: str = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(dict(values), Dumper=DUMPER, sort_keys=False, allow_unicode=True, width=100)
     return text

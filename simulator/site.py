@@ -8,15 +8,14 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
 from torch import Tensor
 
-from simulator.contract import Contract, Contracts, Purpose, Reply, Request
+from simulator.contract import Contract, Purpose, Reply, Request, agreed
 from simulator.document import Document
-from simulator.schedule import Schedule, from_json
+from simulator.schedule import Schedule
 from sites.errors import DataGone, SourceError, WireError
 from sites.files import write_whole
 from sites.gate import Code, Gate, Refused, SitePolicy
@@ -75,7 +74,7 @@ def answer(request: Request, home: Home) -> Reply:
 def _answer(request: Request, home: Home, log: TextIO) -> Reply:
     position = -1
     try:
-        schedule, contracts = _agreed(request.schedule)
+        schedule, contracts = agreed(request.schedule)
         position = schedule.timeline.sites.index(home.site)
         if request.purpose is Purpose.HELLO:
             return Reply(code=Code.OK, site=position, fingerprint="")
@@ -187,12 +186,6 @@ def _score(home: Home, schedule: Schedule, down: Payload, vault: Vault) -> Paylo
         return score_cases(network, cases, schedule.setting.shape, most)
 
 
-@lru_cache(maxsize=4)
-def _agreed(schedule_json: str) -> tuple[Schedule, Contracts]:
-    schedule = from_json(schedule_json)
-    return schedule, Contracts(schedule)
-
-
 def _code_of(error: BaseException) -> Code:
     if isinstance(error, Refused) and isinstance(error.code, Code) and error.code is not Code.OK:
         return error.code
@@ -213,9 +206,9 @@ def _private_output(home: Home) -> Iterator[TextIO]:
     path = home.root / "site.log"
     # A file name that is not UTF-8 must not fail the log, and be told by that failure.
     with path.open("a", encoding="utf-8", errors="backslashreplace") as log, redirect_stdout(log), redirect_stderr(log):
+        own = logging.StreamHandler(log)
         for logger, _ in handlers:
-            ends = logger is root or not logger.propagate
-            logger.handlers = [logging.StreamHandler(log)] if ends else []
+            logger.handlers = [own] if logger is root or not logger.propagate else []
         try:
             yield log
         finally:

@@ -36,7 +36,7 @@ from strategies import ImageMaker, State, Strategy, StrategyConfig
 from strategies.common.alignment import Batch, Domain
 from strategies.common.modulation import in_table, learnt_rows, rows_of
 from strategies.common.rehearsal import by_its_masks, train_rehearsing
-from strategies.common.segmenter import batches, blank_segmenter, build_segmenter, slices_of
+from strategies.common.segmenter import batches, blank_segmenter, build_segmenter, descend, slices_of
 from strategies.common.sequence import SequentialServer
 from strategies.common.state import part_of
 from strategies.setting import Setting
@@ -207,14 +207,10 @@ def fit(config: Config, setting: Setting, arrival: Arrival, vault: Vault) -> dic
     model.load_state_dict(vault.get("autoencoder") or model.state_dict())
     steps = max(1, round(config.steps / setting.budget.rounds))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    descent = optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     model.train()
     for rows in batches(len(images), setting.budget.batch, steps, seed_of(arrival.seed, "autoencoder")):
-        loss = evidence_loss(model, images[rows], masks[rows].float(), config.noise)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        schedule.step()
+        descend(evidence_loss(model, images[rows], masks[rows].float(), config.noise), descent)
     vault.keep("autoencoder", dict(model.state_dict()))
     return onto_codes(model, images, masks.float())
 

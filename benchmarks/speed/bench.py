@@ -22,11 +22,15 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from simulator.bench.collecting import collect, read_trial, write_tables
+from simulator.bench.collecting import collect, read_dice, write_tables
 from simulator.bench.farm import Job, farm
+from simulator.bench.keeping import tidy
+from simulator.bench.live import Board
+from simulator.bench.outputs import write_outputs
 from simulator.bench.running import check
 from simulator.bench.store import BenchStore
 from simulator.bench.trials import Suite, read_suite
+from simulator.store import Store
 
 TRIVIAL = ("budget.iterations=1", "budget.batch=1", "cases={train: 1, held_out: 1}")
 PAGE, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
@@ -101,28 +105,26 @@ def sample(trials: int, turns: float) -> Sample:
 
 def run(suite: Suite, store: BenchStore, parallel: int, every: int) -> list[Sample]:
     """Run a suite's trials; look at all when the first begins, and after each `every` of them."""
-    jobs = [
-        Job(
-            identity=trial.identity,
-            root=store.trial_root(trial.identity).resolve(),
-            schedule=trial.schedule.as_json(),
-        )
-        for trial in suite.trials
-    ]
+    jobs = [Job.of(trial, store.trial_root(trial.identity)) for trial in suite.trials]
     trials = {trial.identity: trial for trial in suite.trials}
+    board = Board(suite)
+    board.expect(suite.trials, {})
     found: list[Sample] = []
     ended, turns = 0, 0.0
     for event in farm(jobs, address=None, parallel=parallel):
         if event is None:
             continue
+        trial = trials[event.identity]
         if event.ending is None:
             found = found or [sample(0, 0.0)]
+            board.begin(trial)
             continue
         assert event.ending.status == "done", event.ending
-        trial = trials[event.identity]
+        root = store.trial_root(trial.identity)
         store.end(trial, event.ending)
-        reading = read_trial(store.trial_root(trial.identity), trial.schedule.timeline.arrivals)
-        ended, turns = ended + 1, turns + sum(row["cpu_seconds"] for row in reading.times)
+        tidy(root, suite.config.keep)
+        board.end(trial, event.ending, read_dice(root, trial.schedule.timeline.arrivals))
+        ended, turns = ended + 1, turns + sum(row["cpu_seconds"] for row in Store(root).times())
         if ended % every == 0:
             found.append(sample(ended, turns))
     return found
@@ -156,17 +158,21 @@ def harness(count: int = 500) -> dict[str, object]:
         store.write_machine()
         samples = run(suite, store, 2, count // 10)
         clocks.append(time.process_time())
-        write_tables(collect(store), store.root)
+        results = collect(store)
+        write_tables(results, store.root)
+        clocks.append(time.process_time())
+        write_outputs(results, store.root)
         clocks.append(time.process_time())
     first, last = samples[1], samples[-1]
     trials, wall = last.trials - first.trials, last.wall - first.wall
-    reading, checking, _, collecting = (after - before for before, after in pairwise(clocks))
+    reading, checking, _, collecting, drawing = (after - before for before, after in pairwise(clocks))
     spent = {
         "reading the suite": reading / count,
         "checking": checking / count,
         "in the workers, beside the turns": (last.workers - first.workers - (last.turns - first.turns)) / trials,
         "in the bench's process": (last.bench - first.bench) / trials,
         "collecting": collecting / count,
+        "drawing the figures and the report": drawing / count,
     }
     return {
         "trials": count,

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from simulator.audit.auditing import audit_run
+from simulator.audit.bench_model import BenchAudit, Compared, Trial
 from simulator.audit.channels import LIMITS
-from simulator.audit.model import BenchAudit, Compared, RunAudit, Trial
+from simulator.audit.model import RunAudit
 from simulator.audit.protections import short_names
 from simulator.bench.store import BenchStore, Planned
 from simulator.report.words import counted, listed

@@ -1,4 +1,4 @@
-"""What an audit says, as `audit.json` holds it; schema.py makes audit.schema.json from these models."""
+"""What an audit of a run or a plan says, as `audit.json` holds it; schema.py makes audit.schema.json of the models."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ What = Literal[
 Standing = Literal["receipted", "withheld", "open", "at fault", "refused", "received", "noted"]
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """What all parts of an audit are."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Finding(_Frozen):
+class Finding(Frozen):
     """Something that must not be. `what` is its sort; `sentence` names it to the byte."""
 
     site: str
@@ -47,7 +49,7 @@ class Finding(_Frozen):
     fault: Fault | None = None
 
 
-class Entry(_Frozen):
+class Entry(Frozen):
     """A release, a refusal, something received, or what private training spent, as the site's ledger has it.
 
     noise: of a release that was noised, how much in units of the bound; bare: its bytes that left without
@@ -71,7 +73,7 @@ class Entry(_Frozen):
     standing: Standing
 
 
-class Total(_Frozen):
+class Total(Frozen):
     """How often a kind crossed for a purpose, and its bytes, each turn counted once."""
 
     purpose: str
@@ -80,14 +82,14 @@ class Total(_Frozen):
     bytes: int
 
 
-class Policy(_Frozen):
+class Policy(Frozen):
     """The site's policy as its file has it."""
 
     admit: tuple[Kind, ...]
     settings: dict[str, str]
 
 
-class PrivacySpent(_Frozen):
+class PrivacySpent(Frozen):
     """What private training cost over all arrivals: epsilon at a delta; `patients`: the fewest of an arrival."""
 
     epsilon: float
@@ -96,7 +98,7 @@ class PrivacySpent(_Frozen):
     patients: int
 
 
-class Kept(_Frozen):
+class Kept(Frozen):
     """A group of tensors that a site keeps in its vault."""
 
     group: str
@@ -104,7 +106,7 @@ class Kept(_Frozen):
     bytes: int
 
 
-class SiteAudit(_Frozen):
+class SiteAudit(Frozen):
     """All about one site. `sealed` says whether its ledger was sealed; `head` is the hash of its last row.
 
     defences: a sentence or more for each defence that its policy had in force; spent: what private training cost
@@ -129,7 +131,7 @@ class SiteAudit(_Frozen):
     findings: tuple[Finding, ...]
 
 
-class Channel(_Frozen):
+class Channel(Frozen):
     """A way out that the gate does not close; `bits` is the most that it could have carried, None where untold."""
 
     name: str
@@ -137,7 +139,7 @@ class Channel(_Frozen):
     bits: int | None = None
 
 
-class RunAudit(_Frozen):
+class RunAudit(Frozen):
     """The audit of a run. `outside`: kinds that left and that the shipped default policy would have held back.
 
     seal: SHA-256 of the server's copy of the seals, "" in a run that did not end; whoever notes it down can tell later
@@ -164,7 +166,7 @@ class RunAudit(_Frozen):
     limits: tuple[str, ...]
 
 
-class Leaving(_Frozen):
+class Leaving(Frozen):
     """A field that would leave a site: its bytes in the first turn of a run that learns, and in later ones."""
 
     purpose: str
@@ -174,7 +176,7 @@ class Leaving(_Frozen):
     later: int
 
 
-class PlannedSite(_Frozen):
+class PlannedSite(Frozen):
     """A site of a schedule, the name of its policy, what that admits, and what it would refuse.
 
     defences: a sentence for each defence that it asks for; undefended: why the strategy can't keep to one, or ""
@@ -188,7 +190,7 @@ class PlannedSite(_Frozen):
     undefended: str
 
 
-class PlanAudit(_Frozen):
+class PlanAudit(Frozen):
     """The audit of a schedule that has not run."""
 
     form: Literal["plan"] = "plan"
@@ -203,52 +205,4 @@ class PlanAudit(_Frozen):
     outside: tuple[Kind, ...]
     leaving: tuple[Leaving, ...]
     sites: tuple[PlannedSite, ...]
-    limits: tuple[str, ...]
-
-
-class Trial(_Frozen):
-    """A trial of a bench; `audit` is None where it left no run folder, and `reason` says why."""
-
-    trial: str
-    schedule: str
-    strategy: str
-    order: str
-    seed: int
-    status: Literal["done", "failed", "missing"]
-    reason: str
-    audit: RunAudit | None
-
-
-class Compared(_Frozen):
-    """A strategy of a bench under one schedule, over its trials: the mean bytes that left a trial, by kind.
-
-    kept: the most bytes that its sites kept in their vaults at the end of a trial
-    outside: kinds that the shipped default policy would have held back
-    defences: names of those that any site had in force, with the largest epsilon
-    """
-
-    schedule: str
-    strategy: str
-    trials: int
-    audited: int
-    released: dict[Kind, float]
-    received: float
-    kept: int
-    refusals: int
-    findings: int
-    outside: tuple[Kind, ...]
-    defences: tuple[str, ...]
-
-
-class BenchAudit(_Frozen):
-    """The audit of a bench: strategies side by side, and every trial."""
-
-    form: Literal["bench"] = "bench"
-    version: int = FORM
-    wardround: str
-    name: str
-    verdict: Verdict
-    sentences: tuple[str, ...]
-    compared: tuple[Compared, ...]
-    trials: tuple[Trial, ...]
     limits: tuple[str, ...]

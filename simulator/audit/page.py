@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from simulator.audit.model import BenchAudit, Entry, RunAudit
+from simulator.audit.bench_model import BenchAudit
+from simulator.audit.model import Entry, RunAudit
 from simulator.report.ink import KINDS
 from simulator.report.template import fill
 from simulator.report.words import NONE, counted, size

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from simulator.audit.model import BenchAudit, PlanAudit, RunAudit
+from simulator.audit.bench_model import BenchAudit
+from simulator.audit.model import PlanAudit, RunAudit
 
 Audit = Annotated[RunAudit | BenchAudit | PlanAudit, Field(discriminator="form")]
 

@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from simulator.audit.auditing import audit_run
+from simulator.audit.bench_model import BenchAudit, Trial
 from simulator.audit.benches import audit_bench
-from simulator.audit.model import BenchAudit, Finding, PlanAudit, RunAudit, SiteAudit, Total, Trial
+from simulator.audit.model import Finding, PlanAudit, RunAudit, SiteAudit, Total
 from simulator.audit.page import write_page
 from simulator.audit.plans import audit_plan
 from simulator.report.words import NONE, counted, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -42,6 +43,7 @@ class Chapter:
     number: int
     schedule: str
     findings: tuple[str, ...]
+    families: Mapping[str, Family]
     pairs: tuple[Pairs, ...]
     main: Table
     others: Table
@@ -61,6 +63,7 @@ def _chapter(results: Results, schedule: str, number: int) -> Chapter:
         number=number,
         schedule=schedule,
         findings=summary.findings(results, schedule, families),
+        families=families,
         pairs=tuple(_pairs(family) for family in families.values() if family.comparisons),
         main=main_table(results, schedule, families),
         others=other_scores(results, schedule),

@@ -70,6 +70,11 @@ def read_trial(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
     )
 
 
+def read_dice(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> ScoreMatrix:
+    """Read the Dice of a trial that is done from its run folder."""
+    return ScoreMatrix.from_rows(Store(root).scores(), "dice", arrivals)
+
+
 def is_sited(store: Store) -> bool:
     """Say whether a run segments a site with weights or statistics of its own, so that an image's site must be known.
 

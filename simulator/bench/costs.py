@@ -16,9 +16,9 @@ _COSTS = ("bytes_up", "bytes_first", "cpu_seconds", "wall_seconds")
 
 def cost_table(results: Results) -> Table:
     """Return what each strategy released and computed on each schedule, means over the trials done."""
-    titles = ("Schedule", "Kinds released", "Most sensitive")
+    several = len(results.schedules) > 1
     columns = (
-        *map(Column, ("Strategy", *titles)),
+        *map(Column, ("Strategy", *(["Schedule"] if several else []), "Kinds released", "Most sensitive")),
         *(Column("Released", "a trial", "low"), Column("First turn", "", "low")),
         *(Column("CPU", "a trial", "low"), Column("Wall clock", "a trial", "low")),
         Column("CPU ratio", "to the cheapest", "low"),
@@ -32,7 +32,7 @@ def cost_table(results: Results) -> Table:
             means = [cost_of(results, schedule, name, column).mean for column in _COSTS]
             says = (words.amount, words.amount, words.seconds, words.seconds)
             numbers = [Cell(say(mean), value=mean) for say, mean in zip(says, means, strict=True)]
-            said = (schedule, kinds.replace("+", ", ") or NONE, words.most_sensitive(kinds))
+            said = (*([schedule] if several else []), kinds.replace("+", ", ") or NONE, words.most_sensitive(kinds))
             rows.append((name, (*map(Cell, said), *numbers, _ratio_cell(results, schedule, name, cheapest))))
     caption = (
         "What all sites together released while learning, and the time that a trial took: means over the trials done. "

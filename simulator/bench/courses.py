@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from simulator.bench import words
 from simulator.bench.looks import WIDE, Plate, done, legend, legend_height, looks, plain
 from simulator.bench.results import Results
 from simulator.bench.statistics import estimate
@@ -61,14 +61,8 @@ def matrix_plate(results: Results, schedule: str) -> Plate | None:
     found = matrices(results, schedule)
     if not found:
         return None
-    falls = {name: matrix.forgetting for name, matrix in found.items() if math.isfinite(matrix.forgetting)}
-    finding = f"Mean score matrices of {counted(len(found), 'strategy', 'strategies')}."
-    if falls:
-        most, least = max(falls, key=lambda name: falls[name]), min(falls, key=lambda name: falls[name])
-        finding += f" Past sites fall from their best by {number(falls[most], DICE)} under {most}"
-        finding += (
-            f", the most, and by {number(falls[least], DICE)} under {least}, the least." if most != least else "."
-        )
+    falls = words.retention({name: matrix.forgetting for name, matrix in found.items()})
+    finding = f"Mean score matrices of {counted(len(found), 'strategy', 'strategies')}. {falls}".rstrip()
     turns = any(place[0].isdigit() for matrix in found.values() for place in matrix.seen_sites)
     caption = "Dice of each site after each step, mean over trials. Outlined: the step at which a site's data arrived."
     caption += " Sites stand in their order of arrival, which differs between trials." if turns else ""

@@ -13,22 +13,62 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from simulator.bench.store import Ending
+from simulator.bench.trials import Trial
 from simulator.flower.launch import on_ray
 from sites.errors import WardroundError
 
 DEATHS_BORNE = 1
 TICK_SECONDS = 0.25
 TOO_LONG = "took longer than the suite's trial_seconds, {:g} s; the same command goes on with it where it stopped"
+HUNG = "no turn of it ended in {:g} s, all that its schedule's limits.reply_seconds allow; the same command tries again"
 DIED = Ending(status="failed", reason="its worker process died, twice")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A trial to run: its identity, its folder (absolute, on a disk that all workers share), its schedule as JSON."""
+    """A trial to run: its identity, its folder (absolute, on a disk that all workers share), its schedule as JSON.
+
+    patience: seconds within which one of its turns should end; one that goes on for longer hangs
+    """
 
     identity: str
     root: Path
     schedule: str
+    patience: float
+
+    @classmethod
+    def of(cls, trial: Trial, root: Path) -> Job:
+        """Return the job of a trial, which has for a turn what its schedule gives a site to answer, for each of them.
+
+        The server, which works in the same turn, counts as one more. A hung site can't be left on the local grid.
+        """
+        return cls(
+            identity=trial.identity,
+            root=root.resolve(),
+            schedule=trial.schedule.as_json(),
+            patience=trial.schedule.config.limits.reply_seconds * (len(trial.schedule.timeline.sites) + 1),
+        )
+
+
+@dataclass(kw_only=True)
+class _Going:
+    """A job that a worker is at: since when, and when it last got on (s, monotonic); `turns` tells one by its size."""
+
+    job: Job
+    slot: int
+    since: float
+    moved: float
+    turns: int = 0
+
+    def overdue(self, seconds: float | None) -> str:
+        """Say why the job should be ended now; "" where it may go on."""
+        now, table = time.monotonic(), self.job.root / "times.jsonl"
+        turns = table.stat().st_size if table.exists() else 0
+        if turns != self.turns:
+            self.turns, self.moved = turns, now
+        if seconds is not None and now - self.since > seconds:
+            return TOO_LONG.format(seconds)
+        return HUNG.format(self.job.patience) if now - self.moved > self.job.patience else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +107,7 @@ def farm(
     """Run every job and yield what happens, and None several times a second for whoever shows the time.
 
     parallel: jobs at a time, at most; Ray's number of cores unless it is given
-    seconds: how long a job may take; one that takes longer has failed, and its worker is ended
+    seconds: how long a job may take. One that takes longer, or hangs, has failed, and its worker is ended
     A worker that dies loses its trial, which is run again once, from its checkpoint. Closing the generator ends all
     workers; what they had done is in the folders. Raises `WardroundError` where workers don't even start.
     """
@@ -100,8 +140,7 @@ class _Crew:
         self.idle: list[int] = []
         self._seconds = seconds
         self._workers: list[Any] = [None] * count
-        self._running: dict[Any, tuple[int, Job]] = {}
-        self._since: dict[int, float] = {}
+        self._running: dict[Any, _Going] = {}
         self._loading: dict[Any, int] = {}
         self._stillborn = 0
         for slot in range(count):
@@ -113,9 +152,8 @@ class _Crew:
 
     def give(self, job: Job) -> None:
         """Let an idle worker begin a job."""
-        slot = self.idle.pop()
-        self._running[self._workers[slot].run.remote(job)] = (slot, job)
-        self._since[slot] = time.monotonic()
+        slot, now = self.idle.pop(), time.monotonic()
+        self._running[self._workers[slot].run.remote(job)] = _Going(job=job, slot=slot, since=now, moved=now)
 
     def ended(self) -> Iterator[tuple[Job, Ending | None]]:
         """Wait a moment; yield each job that ended, with None where its worker died under it."""
@@ -124,27 +162,27 @@ class _Crew:
             if ref in self._loading:
                 self._loaded(ref)
                 continue
-            slot, job = self._running.pop(ref)
+            going = self._running.pop(ref)
             try:
-                yield job, ray.get(ref)
+                yield going.job, ray.get(ref)
             except RayActorError:
-                self._start(slot)
-                yield job, None
+                self._start(going.slot)
+                yield going.job, None
             except RayError as error:
-                yield job, Ending(status="failed", reason=f"its worker failed: {type(error).__name__}")
-                self.idle.append(slot)
+                yield going.job, Ending(status="failed", reason=f"its worker failed: {type(error).__name__}")
+                self.idle.append(going.slot)
             else:
-                self.idle.append(slot)
+                self.idle.append(going.slot)
         yield from self._overdue()
 
     def _overdue(self) -> Iterator[tuple[Job, Ending]]:
         """End the workers that have been at one job for too long, whatever they are doing."""
-        for ref, (slot, job) in list(self._running.items()):
-            if self._seconds is not None and time.monotonic() - self._since[slot] > self._seconds:
+        for ref, going in list(self._running.items()):
+            if reason := going.overdue(self._seconds):
                 del self._running[ref]
-                ray.kill(self._workers[slot])
-                self._start(slot)
-                yield job, Ending(status="failed", reason=TOO_LONG.format(self._seconds))
+                ray.kill(self._workers[going.slot])
+                self._start(going.slot)
+                yield going.job, Ending(status="failed", reason=reason)
 
     def close(self) -> None:
         """End the workers."""

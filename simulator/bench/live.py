@@ -11,12 +11,13 @@ from datetime import timedelta
 from math import isnan
 
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
-from simulator.bench.collecting import Reading
+from simulator.bench.scores import SEEN, UNSEEN
+from simulator.bench.showing import table_of_strategies, with_rows
 from simulator.bench.store import Ending
 from simulator.bench.trials import Suite, Trial
+from simulator.metrics import ScoreMatrix
 from simulator.terminal import err
 
 
@@ -43,8 +44,8 @@ class Board:
         self._start = time.monotonic()
         self._waiting = 0
 
-    def expect(self, trials: Sequence[Trial], done: Mapping[str, Reading]) -> None:
-        """Take in the trials that are chosen, and what those left that were done before."""
+    def expect(self, trials: Sequence[Trial], done: Mapping[str, ScoreMatrix]) -> None:
+        """Take in the trials that are chosen, and the Dice of those that were done before, by identity."""
         for trial in trials:
             cell = self._cell(trial)
             cell.total += 1
@@ -54,43 +55,47 @@ class Board:
         self._start = time.monotonic()
 
     def begin(self, trial: Trial) -> None:
+        """Take in a trial that begins, or begins again since its worker died."""
+        self._cell(trial).running += trial.identity not in self._began
         self._began[trial.identity] = time.monotonic()
-        self._cell(trial).running = self._running(trial)
 
-    def end(self, trial: Trial, ending: Ending, reading: Reading | None) -> None:
-        """Take in a trial that ended; print its line where there is no terminal."""
+    def end(self, trial: Trial, ending: Ending, dice: ScoreMatrix | None) -> None:
+        """Take in a trial that ended, with its Dice where it is done; print its line where there is no terminal."""
         seconds = time.monotonic() - self._began.pop(trial.identity)
         self._seconds.append(seconds)
         cell = self._cell(trial)
-        cell.running = self._running(trial)
-        if reading is None:
+        cell.running -= 1
+        if dice is None:
             cell.ended += 1
             cell.failed += 1
             what = f"failed: {ending.reason}"
         else:
-            self._count(cell, reading)
-            what = f"Dice seen {_short(cell.seen[-1])}, unseen {_short(cell.unseen[-1])}"
+            self._count(cell, dice)
+            what = f"Dice seen {SEEN.number(cell.seen[-1])}, unseen {UNSEEN.number(cell.unseen[-1])}"
         if not err.is_terminal:
             place = f"[{len(self._seconds)}/{self._waiting}] {trial.place}"
             err.print(f"{place}: {what} ({seconds:.1f} s)", markup=False, soft_wrap=True)
 
     def table(self) -> Table:
-        """Return strategies by schedules: ended/total, how many run, and the mean Dice so far, the best in bold."""
+        """Return a row for each schedule and strategy: the mean Dice so far, * at the best, and how many trials."""
         left = self._left()
-        table = Table(title=f"{self._suite.config.name}: Dice of seen / unseen sites, mean over the trials so far")
-        table.caption = f"{len(self._seconds)} of {self._waiting} trials ended" + (
-            f", about {left} left" if left else ""
-        )
-        table.add_column("strategy")
-        for schedule in self._suite.schedules:
-            table.add_column(escape(schedule), justify="right")
+        told = f"{self._suite.config.name}: {len(self._seconds)} of {self._waiting} trials ended"
+        table = table_of_strategies(f"{told}, about {left} left" if left else told)
+        table.caption = "Mean Dice of the trials so far; *: best on seen sites"
+        for title in ("Dice\nseen", "Dice\nunseen", "trials\nended", "running", "failed"):
+            table.add_column(title, justify="right")
         best = {schedule: self._best(schedule) for schedule in self._suite.schedules}
-        for label in self._suite.config.labels:
-            cells = [
-                _text(self._cells[label, schedule], best=label == best[schedule]) for schedule in self._suite.schedules
-            ]
-            table.add_row(escape(label), *cells)
-        return table
+
+        def cells(schedule: str, strategy: str) -> Iterator[str]:
+            cell = self._cells[strategy, schedule]
+            seen = SEEN.number(_mean(cell.seen))
+            yield f"[bold]*{seen}[/bold]" if strategy == best[schedule] else seen
+            yield UNSEEN.number(_mean(cell.unseen))
+            yield f"{cell.ended}/{cell.total}"
+            yield str(cell.running or "")
+            yield f"[red]{cell.failed}[/red]" if cell.failed else ""
+
+        return with_rows(table, self._suite.schedules, self._suite.config.labels, cells)
 
     def __rich__(self) -> Table:
         return self.table()
@@ -98,18 +103,10 @@ class Board:
     def _cell(self, trial: Trial) -> Cell:
         return self._cells[trial.strategy, trial.schedule_name]
 
-    def _running(self, trial: Trial) -> int:
-        kin = {
-            other.identity
-            for other in self._suite.trials
-            if (other.strategy, other.schedule_name) == (trial.strategy, trial.schedule_name)
-        }
-        return len(kin & self._began.keys())
-
-    def _count(self, cell: Cell, reading: Reading) -> None:
+    def _count(self, cell: Cell, dice: ScoreMatrix) -> None:
         cell.ended += 1
-        cell.seen.append(reading.matrices["dice"].accuracy)
-        cell.unseen.append(reading.matrices["dice"].unseen)
+        cell.seen.append(dice.accuracy)
+        cell.unseen.append(dice.unseen)
 
     def _best(self, schedule: str) -> str | None:
         means = {label: _mean(self._cells[label, schedule].seen) for label in self._suite.config.labels}
@@ -134,19 +131,5 @@ def shown(board: Board) -> Iterator[None]:
         yield
 
 
-def _text(cell: Cell, *, best: bool) -> str:
-    if not cell.total:
-        return "-"
-    notes = [f"{cell.ended}/{cell.total}"]
-    notes += [f"{cell.running} running"] if cell.running else []
-    notes += [f"[red]{cell.failed} failed[/red]"] if cell.failed else []
-    dice = f"{_short(_mean(cell.seen))} / {_short(_mean(cell.unseen))}" if cell.seen else ""
-    return "  ".join(filter(None, (f"[bold]{dice} (best)[/bold]" if best else dice, ", ".join(notes))))
-
-
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
-
-
-def _short(value: float) -> str:
-    return "-" if isnan(value) else f"{value:.3f}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from simulator.bench.checking import Deviation, deviations, freeze, read_golden
-from simulator.bench.collecting import Reading, collect, read_trial, write_tables
+from simulator.bench.collecting import collect, read_dice, read_trial, write_tables
 from simulator.bench.keeping import tidy
 from simulator.bench.live import Board, shown
 from simulator.bench.outputs import write_outputs
@@ -20,6 +20,8 @@ from simulator.bench.showing import plan_table, result_table
 from simulator.bench.store import BenchStore, Ending
 from simulator.bench.tracking import Tracker, TrackerName, tracked_of, tracker_of
 from simulator.bench.trials import Suite, Trial, read_suite
+from simulator.metrics import ScoreMatrix
+from simulator.report.words import counted
 from simulator.terminal import err, out
 from sites.errors import ConfigError, UserError
 
@@ -76,6 +78,8 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     if wanted.freeze and not unfinished:
         freeze(results, wanted.freeze)
     _show(store, results, off, report, as_json=as_json)
+    if golden and not (off or as_json):
+        out.print(f"checked: {counted(len(chosen), 'trial')} within the tolerances of {wanted.check}", soft_wrap=True)
     return 1 if unfinished or off else 0
 
 
@@ -158,13 +162,10 @@ def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], waiting: Sequ
     finished = [trial for trial in chosen if trial.identity not in to_run]
     for trial in finished:
         tidy(store.trial_root(trial.identity), suite.config.keep)
-    board.expect(chosen, {trial.identity: _reading(store, trial) for trial in finished})
+    board.expect(chosen, {trial.identity: _dice(store, trial) for trial in finished})
     if not waiting:
         return
-    jobs = [
-        Job(identity=identity, root=store.trial_root(identity).resolve(), schedule=trial.schedule.as_json())
-        for identity, trial in to_run.items()
-    ]
+    jobs = [Job.of(trial, store.trial_root(trial.identity)) for trial in waiting]
     events = farm(jobs, address=wanted.address, parallel=wanted.parallel, seconds=suite.config.trial_seconds)
     with shown(board), closing(events):
         for event in events:
@@ -177,17 +178,18 @@ def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], waiting: Sequ
             store.end(trial, event.ending)
             if event.ending.status == "done":
                 tidy(store.trial_root(trial.identity), suite.config.keep)
-            board.end(trial, event.ending, _reading(store, trial) if event.ending.status == "done" else None)
+            board.end(trial, event.ending, _dice(store, trial) if event.ending.status == "done" else None)
 
 
 def _track(store: BenchStore, trials: Sequence[Trial], tracker: Tracker) -> None:
     for trial in trials:
         if store.ending(trial.identity).status == "done":
-            tracker.add(tracked_of(trial, _reading(store, trial)))
+            root = store.trial_root(trial.identity)
+            tracker.add(tracked_of(trial, read_trial(root, trial.schedule.timeline.arrivals)))
 
 
-def _reading(store: BenchStore, trial: Trial) -> Reading:
-    return read_trial(store.trial_root(trial.identity), trial.schedule.timeline.arrivals)
+def _dice(store: BenchStore, trial: Trial) -> ScoreMatrix:
+    return read_dice(store.trial_root(trial.identity), trial.schedule.timeline.arrivals)
 
 
 def _show(store: BenchStore, results: Results, off: Sequence[Deviation], report: Path, *, as_json: bool) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import isnan
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from simulator.bench import words
 from simulator.bench.results import Results
+from simulator.bench.scores import SCORES
 from simulator.bench.store import Ending
 from simulator.bench.trials import Suite, Trial
 
-SHOWN = {"dice_accuracy": "Dice seen", "dice_unseen": "Dice unseen", "dice_forgetting": "forgetting"}
+SHOWN = tuple(SCORES[key] for key in ("dice_accuracy", "dice_unseen", "dice_forgetting"))
 
 
 def plan_table(suite: Suite, chosen: Sequence[Trial], endings: Mapping[str, Ending]) -> Table:
@@ -29,22 +31,47 @@ def plan_table(suite: Suite, chosen: Sequence[Trial], endings: Mapping[str, Endi
 
 def result_table(results: Results) -> Table:
     """Return a row for each schedule and strategy: trials done, and means over them; a dash where there is none."""
-    table = Table(title=f"{results.suite}: means over the trials that are done")
-    table.add_column("schedule")
-    table.add_column("strategy")
-    for title in ("trials", *SHOWN.values(), "bytes up", "CPU s"):
+    table = table_of_strategies(f"{results.suite}: means over the trials that are done")
+    for title in (
+        "trials\ndone",
+        "Dice\nseen",
+        "Dice\nunseen",
+        "forgetting\nof Dice",
+        "bytes up\na trial",
+        "CPU time\na trial",
+    ):
         table.add_column(title, justify="right")
     done = results.trials[results.trials["status"] == "done"].merge(results.costs, on="trial")
-    for schedule in results.schedules:
-        for strategy in results.strategies:
-            planned = results.trials.query("schedule == @schedule and strategy == @strategy")
-            found = done.query("schedule == @schedule and strategy == @strategy")
-            scores = [_shown(found[column].mean(), "{:.3f}") for column in SHOWN]
-            rest = [_shown(found["bytes_up"].mean(), "{:,.0f}"), _shown(found["cpu_seconds"].mean(), "{:.1f}")]
-            table.add_row(escape(schedule), escape(strategy), f"{len(found)}/{len(planned)}", *scores, *rest)
-        table.add_section()
+
+    def cells(schedule: str, strategy: str) -> Iterator[str]:
+        planned = results.trials.query("schedule == @schedule and strategy == @strategy")
+        found = done.query("schedule == @schedule and strategy == @strategy")
+        yield f"{len(found)}/{len(planned)}"
+        yield from (score.number(found[score.key].mean()) for score in SHOWN)
+        yield words.amount(found["bytes_up"].mean())
+        yield words.seconds(found["cpu_seconds"].mean())
+
+    return with_rows(table, results.schedules, results.strategies, cells)
+
+
+def table_of_strategies(title: str) -> Table:
+    """Return a table that 80 columns hold, so far with a column of strategies."""
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table.add_column("strategy", overflow="fold")
     return table
 
 
-def _shown(value: float, form: str) -> str:
-    return "-" if isnan(value) else form.format(value)
+def with_rows(
+    table: Table,
+    schedules: Sequence[str],
+    strategies: Sequence[str],
+    cells: Callable[[str, str], Iterable[str]],
+) -> Table:
+    """Add a row for each schedule and strategy to a table, each schedule under its name where there are several."""
+    for schedule in schedules:
+        if len(schedules) > 1:
+            table.add_row(f"[bold]{escape(schedule)}[/bold]")
+        for strategy in strategies:
+            table.add_row(escape(strategy), *cells(schedule, strategy))
+        table.add_section()
+    return table

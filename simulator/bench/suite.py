@@ -90,7 +90,8 @@ class SuiteConfig(_Frozen):
     exclude: trials that are left out
     keep: of a trial that is done, its networks as well (segmenters and checkpoint), which `wardround exposure`,
         `wardround replay` and the pictures of its own report need; or its results alone
-    trial_seconds: how long a trial may take at one go, by the clock; one that takes longer has failed
+    trial_seconds: how long a trial may take at one go, by the clock; one that takes longer has failed. So has one that
+        hangs, whatever is set here: none of its turns ended in the schedule's limits.reply_seconds for each site
     """
 
     name: Name

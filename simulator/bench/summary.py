@@ -8,16 +8,20 @@ from collections.abc import Mapping
 from simulator.bench import words
 from simulator.bench.results import Results
 from simulator.bench.scores import SCORES, SEEN, UNSEEN, Score
-from simulator.bench.statistics import Estimate, Family
+from simulator.bench.statistics import Estimate, Family, Verdict
 from simulator.bench.tables import best_of, estimates_of, kinds_of
 from simulator.report.words import counted, listed
 
 _FORGETTING = SCORES["dice_forgetting"]
+_SITES = {SEEN.key: "seen", UNSEEN.key: "unseen"}
 
 
-def headline(results: Results) -> str:
-    """Say who has the highest mean Dice on seen and on unseen sites, over all schedules."""
-    parts = []
+def headline(results: Results, families: Mapping[str, Mapping[str, Family]]) -> str:
+    """Say who has the highest mean Dice on seen and on unseen sites, over all schedules, and whether that can be told.
+
+    families: the comparisons of each schedule, by score
+    """
+    parts: list[tuple[Score, dict[str, list[str]]]] = []
     for score in (SEEN, UNSEEN):
         by_best: dict[str, list[str]] = {}
         for schedule in results.schedules:
@@ -25,8 +29,7 @@ def headline(results: Results) -> str:
             if best:
                 by_best.setdefault(best, []).append(schedule)
         if by_best:
-            where = "seen" if score is SEEN else "unseen"
-            parts.append((where, by_best))
+            parts.append((score, by_best))
     if not parts:
         return "No trial ended: there is nothing to compare."
     if len(results.strategies) == 1:
@@ -34,13 +37,29 @@ def headline(results: Results) -> str:
     winners = {best for _, by_best in parts for best in by_best}
     aside = f"Leaving {results.reference}, the reference, aside, " if results.reference else ""
     if len(winners) == 1:
-        where = " and ".join(f"on {where} sites" for where, _ in parts)
+        where = " and ".join(f"on {_SITES[score.key]} sites" for score, _ in parts)
         on = "" if len(results.schedules) == 1 else " of every schedule"
         text = f"{aside}{next(iter(winners))} has the highest mean Dice {where}{on}."
     else:
-        clauses = [f"on {where} sites {_winners(by_best, len(results.schedules))}" for where, by_best in parts]
+        clauses = [
+            f"on {_SITES[score.key]} sites {_winners(by_best, len(results.schedules))}" for score, by_best in parts
+        ]
         text = f"{aside}the highest mean Dice is reached {' and '.join(clauses)}."
+    if not all(
+        _stands_out(results, best, families[schedule][score.key])
+        for score, by_best in parts
+        for best, where in by_best.items()
+        for schedule in where
+    ):
+        text += f" These trials do not tell {'it' if len(winners) == 1 else 'them'} apart from every other strategy."
     return text if text.startswith(tuple(winners)) else text[0].upper() + text[1:]
+
+
+def _stands_out(results: Results, best: str, family: Family) -> bool:
+    """Say whether a strategy is told to be better than every other one, the reference aside."""
+    others = [name for name in results.strategies if name not in (best, results.reference)]
+    found = [family.between(best, name) for name in others]
+    return all(one is not None and one.verdict is Verdict.BETTER for one in found)
 
 
 def _winners(by_best: Mapping[str, list[str]], schedules: int) -> str:
@@ -53,7 +72,8 @@ def findings(results: Results, schedule: str, families: Mapping[str, Family]) ->
     """Say what a schedule's trials show: the best on each score, whom it beats, and what cannot be told."""
     found = [_leader(results, schedule, families[score.key]) for score in (SEEN, UNSEEN) if score.key in families]
     if _FORGETTING.key in families:
-        found.append(_forgetting(estimates_of(results, schedule, _FORGETTING)))
+        falls = estimates_of(results, schedule, _FORGETTING)
+        found.append(words.retention({name: one.mean for name, one in falls.items()}))
     found.append(words.reach(families[SEEN.key]) if SEEN.key in families else "")
     return tuple(sentence for sentence in found if sentence)
 
@@ -80,19 +100,6 @@ def _leader(results: Results, schedule: str, family: Family) -> str:
 def _value(found: Estimate, score: Score) -> str:
     value = score.number(found.mean, unit=True)
     return value if math.isnan(found.margin) else f"{value} ± {score.number(found.margin, signed=False)}"
-
-
-def _forgetting(estimates: Mapping[str, Estimate]) -> str:
-    known = {name: one.mean for name, one in estimates.items() if math.isfinite(one.mean)}
-    if not known:
-        return ""
-    least, most = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
-    if least == most:
-        return f"Past sites fall by {_FORGETTING.number(known[most], signed=False)} Dice from their best."
-    return (
-        f"Past sites fall from their best by {_FORGETTING.number(known[least], signed=False)} Dice under {least}, the "
-        f"least, and by {_FORGETTING.number(known[most], signed=False)} under {most}, the most."
-    )
 
 
 def exposed(results: Results) -> str:

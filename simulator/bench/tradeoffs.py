@@ -146,9 +146,8 @@ def _costs(
         )
         for kind in shown
     ]
-    figure.legend(
-        handles=marks, loc="outside upper left", ncols=min(len(marks), 6), title="most sensitive kind released:"
-    )
+    title, across = "most sensitive kind released:", min(len(marks), 6)
+    figure.legend(handles=marks, loc="outside upper left", ncols=across, title=title, alignment="left")
     for axes, price in zip((left, right), prices, strict=True):
         priced = {name: (price[name].mean, one.mean) for name, one in found.items() if math.isfinite(price[name].mean)}
         place_names(figure, axes, priced)

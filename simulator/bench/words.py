@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from simulator.bench.ranks import Ranks
 from simulator.bench.ratios import Ratio
 from simulator.bench.results import Results
-from simulator.bench.scores import Score
+from simulator.bench.scores import SEEN, Score
 from simulator.bench.statistics import ALPHA, Comparison, Family, Verdict, trials_needed
 from simulator.report.words import NONE, counted, listed, size
 
@@ -145,6 +146,20 @@ def standing(strategy: str, family: Family, among: tuple[str, ...]) -> str:
     )
 
 
+def retention(forgetting: Mapping[str, float]) -> str:
+    """Say where past sites end, against their best, under who forgets the least and the most; "" where none can."""
+    known = {name: value for name, value in forgetting.items() if math.isfinite(value)}
+    if not known:
+        return ""
+    least, most = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
+    ends = [f"{_off_best(known[name])} under {name}" for name in dict.fromkeys((least, most))]
+    return f"Past sites end {listed(ends)}."
+
+
+def _off_best(fall: float) -> str:
+    return f"{SEEN.number(abs(fall))} Dice {'below' if fall > 0 else 'above'} their earlier best"
+
+
 def ranking(found: Ranks) -> str:
     """Say what Friedman's test and Nemenyi's critical difference make of the ranks."""
     if not found.average:
@@ -180,7 +195,7 @@ def opening(results: Results) -> str:
         text += f", each in {counted(each.iloc[0], 'trial')} ({design})"
     if done == len(trials):
         return f"{text}: {counted(done, 'trial')} in all."
-    return f"{text}: {counted(len(trials), 'trial')} in all, {done} of which ended."
+    return f"{text}: {counted(len(trials), 'trial')} in all, {done} of which are done."
 
 
 def _alpha() -> str:

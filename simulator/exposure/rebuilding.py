@@ -14,6 +14,7 @@ from simulator.exposure.attacks import Assault
 from simulator.exposure.findings import Attack, Finding, Target
 from simulator.exposure.inversion import Update, gradient_of, invert
 from simulator.exposure.phase import from_low_amplitudes, from_whole_spectrum, whole_spectrum
+from simulator.exposure.slices import SAME, Slice, distances, middles, resemble, sources_of
 from simulator.exposure.statistics import above, by_patient, likeness, share
 from simulator.exposure.subjects import Subject
 from simulator.schedule import Schedule
@@ -26,27 +27,6 @@ from strategies import Server, feddg
 from strategies.common.segmenter import build_segmenter, slices_of
 
 FEW = 6
-SAME = 1e-4
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice of a case, by its place."""
-
-    case: Case
-    place: int
-
-    @property
-    def image(self) -> Tensor:
-        return self.case.images[self.place]
-
-    @property
-    def mask(self) -> Tensor:
-        return self.case.masks[self.place].float()
-
-    def of(self, other: Case) -> Slice:
-        """Return the slice of another case that lies at this place, or its last one."""
-        return Slice(other, min(self.place, len(other.images) - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +103,7 @@ class Rebuilding:
         )
 
     def _gradient_controls(self, subject: Subject) -> Iterator[Finding]:
-        network, few = build_segmenter(self.schedule.setting), _middles(subject.patients[:FEW])
+        network, few = build_segmenter(self.schedule.setting), middles(subject.patients[:FEW])
         made = []
         for one in few:
             image, mask = one.image[None], one.mask[None]
@@ -138,7 +118,7 @@ class Rebuilding:
     def _spectra(self, down: feddg.Broadcast) -> Iterator[Finding]:
         """Yield who is found by amplitudes alone, and what pictures of them come out."""
         first = next(iter(self.subjects.values()))
-        few = _middles(first.patients[:FEW])
+        few = middles(first.patients[:FEW])
         start = self._usual(first.site)
         made = from_whole_spectrum(whole_spectrum(torch.stack([one.image for one in few])), start)
         yield from self._held_against(first, "amplitude reconstruction", "whole spectrum control", made, few)
@@ -158,7 +138,7 @@ class Rebuilding:
     def _matched(self, subject: Subject, left: Tensor) -> Finding:
         """Say of how many patients an attacker who has their images finds the amplitudes among those that left."""
         found, others = (
-            torch.tensor([bool((_distances(left, case.images) < SAME).any()) for case in cases])
+            torch.tensor([bool((distances(left, case.images) < SAME).any()) for case in cases])
             for cases in (subject.patients, subject.others)
         )
         chance = float(others.float().mean())
@@ -179,14 +159,14 @@ class Rebuilding:
 
         Chance is how they resemble slices at the same place of patients who were not trained on.
         """
-        chance = torch.stack([_resemble(made, [one.of(other) for one in slices]).mean() for other in subject.others])
+        chance = torch.stack([resemble(made, [one.of(other) for one in slices]).mean() for other in subject.others])
         names = [one.case.patient for one in slices]
         apart = list(dict.fromkeys(names))
         cases = {one.case.patient: one.case for one in slices}
         swapped = [one.of(cases[apart[(apart.index(one.case.patient) + 1) % len(apart)]]) for one in slices]
         shown = replace(subject, patients=tuple(cases.values()))
         for about, them in ((target, list(slices)), ("other patient control", swapped)):
-            own = by_patient(_resemble(made, them), names)
+            own = by_patient(resemble(made, them), names)
             yield self._correlated(shown, attack, about, own, chance)
 
     def _correlated(self, subject: Subject, attack: Attack, target: Target, own: Tensor, others: Tensor) -> Finding:
@@ -218,34 +198,10 @@ def update_in(down: Payload, up: Payload, network: nn.Module, *, one_step: bool)
     return Update(values=moved, first_step=True) if one_step and moved else None
 
 
-def sources_of(left: Tensor, cases: Sequence[Case]) -> list[Slice | None]:
-    """Return of which slice of the cases each of some amplitudes [N, C, h, w] are; None where of none."""
-    slices = [Slice(case, place) for case in cases for place in range(len(case.images))]
-    near, which = _distances(left, slices_of(cases)[0]).min(1)
-    return [slices[row] if distance < SAME else None for distance, row in zip(near, which.tolist(), strict=True)]
-
-
-def _distances(left: Tensor, images: Tensor) -> Tensor:
-    """Return how far amplitudes [N, C, h, w] are from those of images [M, C, H, W], relative to the former: [N, M]."""
-    own = feddg.low_amplitudes(images, *left.shape[-2:]).flatten(1)
-    apart: Tensor = torch.cdist(left.flatten(1), own) / left.flatten(1).norm(dim=1, keepdim=True)
-    return apart
-
-
 def _segmenter_in(payload: Payload) -> Mapping[str, Tensor]:
     fields = [name for name, kind in kinds_of(type(payload)).items() if kind is Kind.SEGMENTER]
     found: Mapping[str, Tensor] = getattr(payload, fields[0]) if fields else {}
     return found
-
-
-def _middles(cases: Sequence[Case]) -> list[Slice]:
-    return [Slice(case, len(case.images) // 2) for case in cases]
-
-
-def _resemble(made: Tensor, slices: Sequence[Slice]) -> Tensor:
-    """Return the correlation [N] of each rebuilt image with its slice, the better of both ways up."""
-    images = torch.stack([one.image for one in slices])
-    return torch.maximum(likeness(made, images).diagonal(), likeness(made.flip(-2, -1), images).diagonal())
 
 
 def _by_case(values: Tensor, cases: Sequence[Case]) -> Tensor:

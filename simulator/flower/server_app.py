@@ -11,7 +11,7 @@ from typing import cast
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from simulator.contract import Contract, Contracts, Purpose, Reply, Request
+from simulator.contract import Contract, Purpose, Reply, Request, agreed
 from simulator.flower.records import MESSAGE_TYPES, from_request, to_reply
 from simulator.loop import Failure, Progress, SitesFailed, run
 from simulator.schedule import Schedule, read_schedule
@@ -34,7 +34,7 @@ class FlowerExchange:
         self._store = store
         self._progress = progress
         self._text = schedule.as_json()
-        self._contracts = Contracts(schedule)
+        _, self._contracts = agreed(self._text)
         self._nodes = self._meet()
 
     def learn(self, downs: Mapping[str, Payload], turn: Turn) -> Mapping[str, Payload]:
@@ -160,7 +160,7 @@ def execute(grid: Grid, store: Store, progress: Progress) -> None:
         except SitesFailed as failed:
             store.add_failures(asdict(failure) | {"code": failure.code.name} for failure in failed.failures)
             raise
-        store.finish()
+        store.finish(schedule.timeline.sites)
 
 
 class Silence:

@@ -17,9 +17,9 @@ import torch
 import yaml
 from pydantic import BaseModel
 
-from simulator.contract import Contract, Contracts, Purpose, Reply, Request
+from simulator.contract import Contract, Contracts, Purpose, Reply, Request, agreed
 from simulator.schedule import Schedule, read_schedule
-from simulator.site import Home, _agreed, answer
+from simulator.site import Home, answer
 from sites import sources
 from sites.errors import DataGone, SourceError, WireError
 from sites.gate import Code, Gate, Refused
@@ -269,7 +269,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]
     source = Pacs()
     kind = SourceKind(config=NoSettings, open=lambda task, config, seed: source)
     monkeypatch.setattr(sources, "load", lambda name: kind)
-    _agreed.cache_clear()
+    agreed.cache_clear()
 
     def build(does: str = "well", **keys: Any) -> Site:
         site = Site(tmp_path, source, does, **keys)

@@ -47,8 +47,8 @@ def test_a_pipe_gets_a_line_for_each_trial_and_the_results_at_the_end(
     code, out, err = wardround("bench", suite())
     assert code == 0
     lines = err.strip().splitlines()
-    assert lines[0].startswith("[1/2] tiny, finetune, A-B, seed 0: Dice seen 0.")
-    assert lines[1].startswith("[2/2] tiny, joint, A-B, seed 0: Dice seen 0.")
+    assert lines[0].startswith("[1/2] tiny, finetune, A-B, seed 0: Dice seen .")
+    assert lines[1].startswith("[2/2] tiny, joint, A-B, seed 0: Dice seen .")
     ends = ["results: benches/suite/results.csv", "report: benches/suite/report.html"]
     assert out.strip().splitlines()[-2:] == ends
     assert "to run" not in wardround("bench", tmp_path / "suite.yaml", "--dry-run")[1]

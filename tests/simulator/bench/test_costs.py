@@ -69,6 +69,12 @@ def test_every_cost_is_listed_with_its_ratio_to_the_cheapest(results: Results) -
     assert " to " in ratios["smdr"].text
 
 
+def test_a_single_schedule_takes_no_column(make_results: Callable[..., Results]) -> None:
+    table = cost_table(make_results(schedules=["s"]))
+    assert table.columns[1].title == "Kinds released"
+    assert {len(cells) for _, cells in table.rows} == {len(table.columns) - 1}
+
+
 def test_the_price_goes_from_the_least_to_the_most(results: Results) -> None:
     text = price(results)[0]
     assert text.startswith(

@@ -170,8 +170,15 @@ def test_a_trial_whose_workers_keep_dying_is_failed_and_the_others_are_run(
     assert set(table.loc["finetune"]["status"]) == {"done"}
 
 
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ("trial_seconds: 60", "took longer than the suite's trial_seconds, 60 s"),
+        ("", "no turn of it ended in 60 s, all that its schedule's limits.reply_seconds allow"),
+    ],
+)
 def test_a_trial_that_hangs_is_failed_goes_on_later_and_holds_up_no_other(
-    command: Command, mark: str, tmp_path: Path
+    limit: str, reason: str, command: Command, mark: str, tmp_path: Path
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "hanging.py").write_text(
@@ -188,12 +195,13 @@ def test_a_trial_that_hangs_is_failed_goes_on_later_and_holds_up_no_other(
     )
     (tmp_path / "elsewhere" / "__init__.py").write_text("")
     path = tmp_path / "suite.yaml"
-    text = path.read_text().replace("seeds: 2", "seeds: 1\ntrial_seconds: 60")
-    path.write_text(text.replace("- finetune\n", "- elsewhere.hanging\n- finetune\n", 1))
+    text = path.read_text().replace("seeds: 2", f"seeds: 1\n{limit}")
+    hanging = "- {name: elsewhere.hanging, set: {limits.reply_seconds: 15}}\n"
+    path.write_text(text.replace("- finetune\n", f"{hanging}- finetune\n", 1))
     process = command("out")
     out, err = process.communicate(timeout=600)
     assert process.returncode == 1, err
-    assert "failed: tiny, elsewhere.hanging, A-B, seed 0: took longer than the suite's trial_seconds, 60 s" in out
+    assert f"failed: tiny, elsewhere.hanging, A-B, seed 0: {reason}" in out
     table = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
     assert table["status"].to_dict() == {"elsewhere.hanging": "failed", "finetune": "done", "joint": "done"}
     wait_for(lambda: processes_with(mark) == [])

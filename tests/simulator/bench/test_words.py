@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -104,7 +105,7 @@ def test_the_opening_counts_strategies_trials_and_failures(
 ) -> None:
     assert words.opening(results) == (
         "6 strategies on 2 schedules, each in 10 trials (2 site orders by 5 seeds): "
-        "120 trials in all, 118 of which ended."
+        "120 trials in all, 118 of which are done."
     )
     assert words.opening(make_results(strategies=["smdr"], schedules=["s"], orders=["A"], seeds=1)) == (
         "1 strategy on 1 schedule: 1 trial in all."
@@ -114,20 +115,25 @@ def test_the_opening_counts_strategies_trials_and_failures(
 def test_the_headline_names_the_best_beside_the_reference(
     results: Results, make_results: Callable[..., Results]
 ) -> None:
-    assert summary.headline(results) == (
+    def headline(results: Results) -> str:
+        keys = ("dice_accuracy", "dice_unseen")
+        tested = {where: {key: compare(results, where, SCORES[key]) for key in keys} for where in results.schedules}
+        return summary.headline(results, tested)
+
+    assert headline(results) == (
         "Leaving joint, the reference, aside, smdr_onsite has the highest mean Dice on seen sites and on unseen sites "
         "of every schedule."
     )
     trials = results.trials.copy()
     here = (trials["schedule"] == "fundus-phantom") & (trials["strategy"] == "ewc")
     trials.loc[here, "dice_unseen"] = 0.99
-    assert summary.headline(replace(results, trials=trials, reference=None)) == (
+    assert headline(replace(results, trials=trials, reference=None)) == (
         "The highest mean Dice is reached on seen sites by joint and on unseen sites by joint (prostate-phantom) "
-        "and ewc (fundus-phantom)."
+        "and ewc (fundus-phantom). These trials do not tell them apart from every other strategy."
     )
     lone = make_results(strategies=["smdr"], schedules=["s"], seeds=1)
-    assert summary.headline(lone) == "Only smdr was run, so there is nothing to compare it with."
-    assert summary.headline(replace(results, trials=trials.assign(status="failed"))).startswith("No trial ended")
+    assert headline(lone) == "Only smdr was run, so there is nothing to compare it with."
+    assert headline(replace(results, trials=trials.assign(status="failed"))).startswith("No trial ended")
 
 
 def test_findings_tell_the_leader_from_the_rest(results: Results) -> None:
@@ -136,7 +142,17 @@ def test_findings_tell_the_leader_from_the_rest(results: Results) -> None:
     assert first.startswith("Dice on seen sites: smdr_onsite has the highest mean, .9")
     assert "it is better than all others. The reference" in first
     assert "The reference joint has .9" in first
-    assert second.startswith("Past sites fall from their best by .0")
+    assert second.startswith("Past sites end .0")
+
+
+def test_past_sites_end_below_their_best_or_above_it() -> None:
+    falls = {"finetune": 0.055, "smdr": -0.004, "lost": math.nan}
+    assert words.retention(falls) == (
+        "Past sites end .004 Dice above their earlier best under smdr and .055 Dice below their earlier best under "
+        "finetune."
+    )
+    assert words.retention({"smdr": 0.02}) == "Past sites end .020 Dice below their earlier best under smdr."
+    assert words.retention({"lost": math.nan}) == ""
 
 
 def test_a_strategy_stands_among_the_others(results: Results) -> None:

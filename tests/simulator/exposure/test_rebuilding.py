@@ -6,13 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from simulator.exposure.again import first_turns
 from simulator.exposure.findings import Exposure, Finding
-from simulator.exposure.rebuilding import sources_of
 from simulator.store import Store
-from strategies.feddg import low_amplitudes
 
 Run = Callable[..., Path]
 Wardround = Callable[..., tuple[int, str, str]]
@@ -69,14 +66,3 @@ def test_turns_done_again_release_the_same_bytes_and_leave_no_trace(run_tiny: Ru
     turns = list(first_turns(Store(folder)))
     assert [(turn.site, turn.same) for turn in turns] == [("A", True), ("B", True)]
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-
-
-def test_a_slice_is_known_by_its_amplitudes() -> None:
-    from sites.sources.phantom import Phantom, PhantomConfig
-
-    cases = Phantom("prostate", PhantomConfig(size=32, slices=2), 0).train("A", 0, 3)
-    left = low_amplitudes(torch.stack([cases[2].images[1], torch.rand(1, 32, 32)]), 5, 5)
-    known, unknown = sources_of(left, cases)
-    assert known is not None
-    assert (known.case.patient, known.place) == (cases[2].patient, 1)
-    assert unknown is None
