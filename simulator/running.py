@@ -84,7 +84,7 @@ def _run(store: Store, grid: GridName, address: str | None, progress: Progress) 
         return
     from simulator.flower.launch import launch
 
-    launch(store, grid.value, progress, address)
+    launch(store, "local" if grid is GridName.LOCAL else "actors", progress, address)
 
 
 def _show(store: Store, *, as_json: bool) -> None:

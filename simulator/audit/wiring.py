@@ -132,7 +132,7 @@ def told_of(wire: WireAudit | None) -> tuple[str, ...]:
     framing, left = sum(site.framing for site in wire.sites), sum(site.unexplained for site in wire.sites)
     fields, rows = sum(site.fields for site in wire.sites), sum(site.rows for site in wire.sites)
     accounted = (
-        f"{size(up)} went up over the hospitals' connections: {size(released)} are released fields, recognised by their "
+        f"{size(up)} went up over the hospitals' connections: {size(released)} are released fields, known by their "
         f"SHA-256 ({fields} of {counted(rows, 'ledger entry', 'ledger entries')}), {size(framing)} are the protocol's "
         f"own framing, and {counted(left, 'byte')} {'is' if left == 1 else 'are'} unexplained."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from flwr.app import Message, RecordDict
 from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL
-from flwr.common.serde import metadata_to_proto
+from flwr.common.serde_utils import metadata_to_proto
 from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree, iterate_object_tree

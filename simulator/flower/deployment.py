@@ -123,8 +123,8 @@ async def _superlink(place: Place) -> AsyncIterator[None]:
 async def _site(home: Home, place: Place) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a site's SuperNode in an enclosure whose only door is a relay to the SuperLink; return its process."""
     door_port, runtime_port = _free_port(), _free_port()
-    node = f'site="{home.site}" home="{home.root.resolve()}"'
-    options = ["--insecure", "--superlink", f"{LOCALHOST}:{door_port}", "--node-config", node]
+    who = f'site="{home.site}" home="{home.root.resolve()}"'
+    options = ["--insecure", "--superlink", f"{LOCALHOST}:{door_port}", "--node-config", who]
     own = ["--host", LOCALHOST, "--port", str(runtime_port)]
     relay = Relay(place.evidence / home.site, place.superlink)
     async with AsyncExitStack() as serving:

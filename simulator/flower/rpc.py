@@ -152,5 +152,5 @@ def _values(value: object) -> Iterator[object]:
             yield key
             yield from _values(item)
     else:
-        for item in value:  # type: ignore[attr-defined]
+        for item in value:
             yield from _values(item)
