@@ -30,7 +30,7 @@ BYTES_AN_OBJECT = 300
 
 def wire_of(evidence: Evidence) -> WireAudit | None:
     """Account for the wire of a run; None where it was not deployed. Raises `UserError` where a record is damaged."""
-    folders = sorted((evidence.root / "wire").glob("*/session.json"))
+    folders = sorted(path for path in (evidence.root / "wire").glob("*") if path.is_dir())
     if not folders:
         return None
     from simulator.flower.accounting import Accounting
@@ -39,7 +39,7 @@ def wire_of(evidence: Evidence) -> WireAudit | None:
 
     contracts = _contracts(evidence.root)
     tallies: dict[str, list[Tally]] = {site.home.site: [] for site in evidence.sites}
-    sessions = [Session.read(path.parent) for path in folders]
+    sessions = [Session.read(folder) for folder in folders]
     for session in sessions:
         with tempfile.TemporaryDirectory(prefix="wardround-") as scratch:
             objects = Objects(Path(scratch))

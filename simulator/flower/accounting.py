@@ -22,7 +22,6 @@ from simulator.flower.capture import Objects
 from simulator.flower.records import from_reply, to_reply, to_request
 from simulator.flower.rpc import values_in
 from simulator.flower.traffic import OTHER, Request, Traffic
-from sites.errors import WireError
 
 UNFORESEEN_BYTES = 24  # of a reply: three doubles, its lifetime, when it was made, and how long the app ran
 
@@ -132,7 +131,7 @@ class Accounting:
             message = self._inflated(metadata.message_id, tree)
             asked = self._request_of(metadata.reply_to_message_id)
             reply = to_reply(RecordDict({name: message.content[name] for name in ("reply", "body")}))
-        except (WireError, ValueError, KeyError, TypeError):
+        except Exception:  # what a hostile site announces may be anything, and is then unexplained
             return
         honest = from_reply(self._accounted(reply, asked))
         self._explained |= get_all_nested_objects(honest).keys()

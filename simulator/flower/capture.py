@@ -34,6 +34,8 @@ class HttpMessage:
 
 def http_messages(path: Path, *, requests: bool) -> Iterator[HttpMessage]:
     """Yield the messages of one direction of a connection, up to the first byte that is no HTTP or is cut short."""
+    if not path.exists():
+        return
     with path.open("rb") as stream:
         rest = b""
         while rest := rest or stream.read(BLOCK):

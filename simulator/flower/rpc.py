@@ -107,12 +107,19 @@ def fault_in_head(message: HttpMessage, first: Head | None, opened: float, close
         return "a header of another form than Flower's"
     if first is not None and Head.of(message) != first:
         return "headers that change from one request to another"
-    sent = datetime.fromisoformat(values[TIMESTAMP].decode()).timestamp()
-    if not opened - CLOCK_SECONDS <= sent <= closed + CLOCK_SECONDS:
+    if not opened - CLOCK_SECONDS <= _time(values[TIMESTAMP]) <= closed + CLOCK_SECONDS:
         return "a timestamp of another time"
     if not _signed(values):
         return "a signature that is none"
     return ""
+
+
+def _time(stamp: bytes) -> float:
+    """Return a timestamp in seconds since the epoch; NaN where there is no such time."""
+    try:
+        return datetime.fromisoformat(stamp.decode()).timestamp()
+    except ValueError:
+        return float("nan")
 
 
 def _signed(values: Mapping[bytes, bytes]) -> bool:

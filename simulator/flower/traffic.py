@@ -12,10 +12,12 @@ from typing import Any
 
 from flwr.proto.fab_pb2 import GetFabResponse
 from flwr.proto.message_pb2 import PullObjectResponse, PushObjectRequest
+from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as Proto
 
 from simulator.flower.capture import HttpMessage, Objects, http_messages
 from simulator.flower.rpc import CALLS, SIGNATURE, TIMESTAMP, Head, call_of, fault_in_head, read_body
+from sites.errors import UserError
 from sites.ledger import read_rows
 
 CHUNK = b"ArrayChunk "
@@ -76,10 +78,17 @@ class Session:
 
     @classmethod
     def read(cls, folder: Path) -> Session:
-        """Read the record of a deployment; one that was killed ended when its newest file was written."""
-        told = json.loads((folder / "session.json").read_text(encoding="utf-8"))
-        newest = max(path.stat().st_mtime for path in folder.rglob("*"))
-        return cls(folder=folder, **{**told, "ended": told["ended"] or newest})
+        """Read the record of a deployment; one that was killed ended when its newest file was written.
+
+        Raises `UserError` where there is none.
+        """
+        path = folder / "session.json"
+        try:
+            told = json.loads(path.read_text(encoding="utf-8"))
+            newest = max(path.stat().st_mtime for path in folder.rglob("*"))
+            return cls(folder=folder, **{**told, "ended": told["ended"] or newest})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path}: does not hold the record of a deployment; the wire can't be audited") from error
 
 
 def read_traffic(session: Session, site: str, objects: Objects) -> Traffic:
@@ -91,22 +100,24 @@ def read_traffic(session: Session, site: str, objects: Objects) -> Traffic:
     code: set[str] = set()
     up = down = 0
     first: Head | None = None
-    paths = sorted(folder.glob("*.up"), key=lambda path: int(path.stem))
-    for path in paths:
-        row = noted.get(int(path.stem), {"opened": session.began, "closed": session.ended, "kernel_up": None})
-        up += max(path.stat().st_size, (row["kernel_up"] or 0) - 1)  # the kernel counts the FIN as a byte
-        down += path.with_suffix(".down").stat().st_size
+    numbers = sorted(noted.keys() | {int(path.stem) for path in folder.glob("*.up")})
+    for number in numbers:
+        row = noted.get(number, {"up": 0, "kernel_up": None, "opened": session.began, "closed": session.ended})
+        paths = [folder / f"{number}.{way}" for way in ("up", "down")]
+        sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+        up += max(sizes[0], row["up"], (row["kernel_up"] or 0) - 1)  # the kernel counts the FIN as a byte
+        down += sizes[1]
         asked = []
-        for message in http_messages(path, requests=True):
+        for message in http_messages(paths[0], requests=True):
             fault = fault_in_head(message, first, row["opened"], row["closed"])
             first = first or (None if fault else Head.of(message))
             asked.append(_request(message, fault, objects))
         requests.extend(asked)
-        answers = http_messages(path.with_suffix(".down"), requests=False)
+        answers = http_messages(paths[1], requests=False)
         for request, answer in zip(asked, answers, strict=False):
             responses.extend(_response(request, answer, objects, code))
     return Traffic(
-        connections=len(paths),
+        connections=len(numbers),
         up=up,
         down=down,
         seconds=session.ended - session.began,
@@ -145,7 +156,10 @@ def _response(request: Request, answer: HttpMessage, objects: Objects, code: set
     if request.call == OTHER or answer.status != 200:
         return
     said: Any = CALLS[request.call][1]()
-    said.ParseFromString(answer.body)
+    try:
+        said.ParseFromString(answer.body)
+    except DecodeError:
+        return
     if isinstance(said, PullObjectResponse):
         objects.put(said.object_content)
         said.ClearField("object_content")

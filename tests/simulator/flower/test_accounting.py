@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, PushMessagesRequest, PushMessagesResponse
 from flwr.proto.message_pb2 import PullObjectRequest, PullObjectResponse
 from flwr.proto.node_pb2 import Node
-from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 
 from simulator.audit.auditing import audit_run
 from simulator.audit.crossing import SiteWire
@@ -232,6 +232,14 @@ def stray_object(talk: Talk, request: Message, reply: Message) -> None:
         talk.push(name, one.deflate())
 
 
+def no_message(talk: Talk, request: Message, reply: Message) -> None:
+    array = Array(dtype="uint8", shape=(len(LOOT),), stype="wardround.raw", data=LOOT)
+    said = PushMessagesRequest(node=Node(node_id=NODE), message_object_trees=[get_object_tree(array)])
+    said.messages_list.add().metadata.message_id = array.object_id
+    talk.say("push-messages", said, PushMessagesResponse())
+    stray_object(talk, request, reply)
+
+
 def false_name(talk: Talk, request: Message, reply: Message) -> None:
     name = next(iter(get_all_nested_objects(reply)))
     talk.push(name, LOOT)
@@ -259,6 +267,8 @@ ADDED: dict[str, Callable[[Talk, Message, Message], None]] = {
     "an object's name that never came down": forged_pull,
     "an object that nobody announced": stray_object,
     "an object under another's name": false_name,
+    "an announcement of what is no message": no_message,
+    "a day that is none": poll_with(b"-timestamp: 2027-01", b"-timestamp: 2027-99"),
     "a group": metadata("group_id", LOOT.hex()),
     "another kind of message": metadata("message_type", "train." + "loot" * 9),
 }
@@ -332,3 +342,16 @@ def test_bytes_that_only_the_kernel_saw_are_unexplained(exchanged: tuple[Path, E
     audit = audit_run(root)
     assert audit.wire is not None
     assert audit.wire.sites[0].unexplained == 7
+
+
+def test_a_capture_that_was_taken_away_is_missed(exchanged: tuple[Path, Exchanged], wardround: Wardround) -> None:
+    root, said = exchanged
+    keep(root, {"A": [talk := honest(said["A"])], "E": [honest(said["E"])]})
+    folder = root / "wire" / "1"
+    (folder / "A" / "1.up").unlink()
+    audit = audit_run(root)
+    assert audit.wire is not None
+    assert audit.wire.sites[0].unexplained == len(talk.up)
+    (folder / "session.json").unlink()
+    code, _, err = wardround("audit", root)
+    assert (code, "session.json: does not hold the record of a deployment" in err) == (2, True)
