@@ -10,15 +10,43 @@ from pathlib import Path
 import pytest
 
 from simulator.audit.auditing import audit_run
-from simulator.flower.deployment import deploy
+from simulator.flower import deployment
 from simulator.flower.enclosure import can_part
+from simulator.flower.launch import launch
 from simulator.flower.server_app import Silence
 from simulator.schedule import read_schedule
 from simulator.store import Store
+from simulator.terminal import Bar
 from tests.simulator.flower.smuggler import LOOT
 
 ROOT = Path(__file__).parents[3]
+Wardround = Callable[..., tuple[int, str, str]]
 SHORT = {"arrivals": ["A"], "unseen": ["E"]}
+
+
+def test_the_command_deploys_where_it_is_asked_to(
+    tiny: Callable[..., Path], wardround: Wardround, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed = []
+
+    def beside(store: Store, progress: Bar) -> None:
+        deployed.append(store.root)
+        launch(store, "local", progress)
+
+    monkeypatch.setattr(deployment, "deploy", beside)
+    code, out, _ = wardround("run", tiny(**SHORT), "--grid", "wire", "--out", "run")
+    assert (code, deployed) == (0, [Path("run")])
+    assert "report: run/report.html" in out
+
+
+def test_a_deployment_without_flowers_commands_says_so(
+    tiny: Callable[..., Path], wardround: Wardround, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment.shutil, "which", lambda *_, **__: None)
+    code, _, err = wardround("run", tiny(**SHORT), "--grid", "wire", "--out", "run")
+    assert (code, "the command flower-superlink is not there" in err) == (1, True)
+    code, out, _ = wardround("audit", "run")
+    assert (code, "0 bytes are unexplained" in out) == (0, True)
 
 
 @pytest.mark.slow
@@ -32,7 +60,7 @@ def test_a_deployment_is_the_same_run_and_its_wire_hides_nothing(
         outside.settimeout(1.0)
         monkeypatch.setenv("WARDROUND_TEST_OUTSIDE", str(outside.getsockname()[1]))
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
-        deploy(store, Silence(), "tests.simulator.flower.smuggler")
+        deployment.deploy(store, Silence(), "tests.simulator.flower.smuggler")
         with pytest.raises(TimeoutError):
             outside.accept()
 
