@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from flwr.proto.fab_pb2 import GetFabRequest, GetFabResponse
@@ -139,7 +140,7 @@ def read_body(kind: type[Message], body: bytes) -> Message | None:
         return None
     plain = kind()
     plain.CopyFrom(message)
-    plain.DiscardUnknownFields()  # type: ignore[no-untyped-call]
+    plain.DiscardUnknownFields()
     return message if plain.SerializeToString(deterministic=True) == body else None
 
 
@@ -149,7 +150,7 @@ def values_in(message: Message) -> Iterator[object]:
         yield from _values(value)
 
 
-def _values(value: object) -> Iterator[object]:
+def _values(value: Any) -> Iterator[object]:
     if isinstance(value, Message):
         yield from values_in(value)
     elif isinstance(value, str | bytes | int | float):
