@@ -9,10 +9,11 @@ import typer
 
 
 class GridName(StrEnum):
-    """Where sites run: in this process, or on Ray."""
+    """Where sites run: in this process, on Ray, or each in a deployment of its own with its wire watched."""
 
     LOCAL = "local"
     ACTORS = "actors"
+    WIRE = "wire"
 
 
 class Format(StrEnum):

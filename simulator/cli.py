@@ -26,7 +26,9 @@ app.add_typer(sites_app, name="sites")
 @app.command()
 def run(
     schedule: Annotated[Path | None, typer.Argument(help="A schedule YAML, or the name of a shipped one.")] = None,
-    grid: Annotated[GridName, typer.Option(help="local: in this process; actors: on Ray.")] = GridName.ACTORS,
+    grid: Annotated[
+        GridName, typer.Option(help="local: in this process; actors: on Ray; wire: deployed")
+    ] = GridName.ACTORS,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/NAME-TIME unless given.")] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed, in place of the schedule's.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE; may be repeated.")] = None,
@@ -47,13 +49,13 @@ def run(
     if resume is not None:
         if out or seed is not None or overrides or dry_run:
             raise UserError("wardround run --resume: the folder holds the settings; leave out --out, --seed and --set")
-        go_on(resume, grid.value, address, as_json=output is Format.JSON)
+        go_on(resume, grid, address, as_json=output is Format.JSON)
         return
     assert schedule is not None
     if dry_run:
         describe(schedule, overrides or [], seed, as_json=output is Format.JSON)
         return
-    start(schedule, overrides or [], seed, out, grid=grid.value, address=address, as_json=output is Format.JSON)
+    start(schedule, overrides or [], seed, out, grid=grid, address=address, as_json=output is Format.JSON)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.choices import GridName
 from simulator.metrics import METRICS, ScoreMatrix
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import Store
@@ -16,7 +17,7 @@ from simulator.terminal import err, out, progress_bar, release_table, score_tabl
 from sites.wire import Manifest, manifest_of
 
 if TYPE_CHECKING:
-    from simulator.flower.launch import GridName
+    from simulator.loop import Progress
 
 
 def start(
@@ -65,16 +66,25 @@ def write_report(store: Store) -> Path:
 
 
 def _go(store: Store, grid: GridName, address: str | None, *, as_json: bool) -> None:
-    from simulator.flower.launch import launch
-
     if not store.done:
         try:
             with progress_bar() as bar:
-                launch(store, grid, bar, address)
+                _run(store, grid, address, bar)
         except BaseException:
             err.print(f"stopped; to go on: wardround run --resume {store.root}", soft_wrap=True)
             raise
     _show(store, as_json=as_json)
+
+
+def _run(store: Store, grid: GridName, address: str | None, progress: Progress) -> None:
+    if grid is GridName.WIRE:
+        from simulator.flower.deployment import deploy
+
+        deploy(store, progress)
+        return
+    from simulator.flower.launch import launch
+
+    launch(store, "local" if grid is GridName.LOCAL else "actors", progress, address)
 
 
 def _show(store: Store, *, as_json: bool) -> None:

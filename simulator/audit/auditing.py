@@ -13,6 +13,7 @@ from simulator.audit.protections import protections_of, settings_of, spent_by
 from simulator.audit.reading import Evidence, Row, SiteEvidence, read_evidence
 from simulator.audit.reconciling import entries_of, findings_of
 from simulator.audit.retention import kept_in, strange_in
+from simulator.audit.wiring import told_of, wire_faults, wire_of
 from simulator.audit.words import sentences_of
 from simulator.config import shipped
 from simulator.document import Document
@@ -30,7 +31,12 @@ def audit_run(root: Path) -> RunAudit:
         _site(site, evidence.receipts.get(site.home.site, ()), declared, complete=evidence.complete)
         for site in evidence.sites
     )
-    findings = (*_of_the_server(evidence), *(finding for site in sites for finding in site.findings))
+    wire = wire_of(evidence)
+    findings = (
+        *_of_the_server(evidence),
+        *(finding for site in sites for finding in site.findings),
+        *wire_faults(wire),
+    )
     config = evidence.config
     return RunAudit(
         wardround=versions().get("wardround", "unknown"),
@@ -42,10 +48,14 @@ def audit_run(root: Path) -> RunAudit:
         started=evidence.versions.get("started", ""),
         complete=evidence.complete,
         verdict="failed" if findings else "passed",
-        sentences=sentences_of(sites, findings, complete=evidence.complete, declared=declared is not None),
+        sentences=(
+            *sentences_of(sites, findings, complete=evidence.complete, declared=declared is not None),
+            *told_of(wire),
+        ),
         outside=outside_default({total.kind for site in sites for total in site.released}),
         seal=evidence.seal,
         sites=sites,
+        wire=wire,
         findings=findings,
         channels=channels_of(sites),
         limits=LIMITS,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from simulator.audit.crossing import WireAudit
 from sites.sealing import Fault
 from sites.wire import Kind
 
@@ -26,6 +27,7 @@ What = Literal[
     "unreadable",
     "undeclared",
     "kept",
+    "wire",
 ]
 Standing = Literal["receipted", "withheld", "open", "at fault", "refused", "received", "noted"]
 
@@ -142,6 +144,8 @@ class Channel(Frozen):
 class RunAudit(Frozen):
     """The audit of a run. `outside`: kinds that left and that the shipped default policy would have held back.
 
+    wire: what crossed the wire of a run that was deployed; None where its sites ran beside the server
+
     seal: SHA-256 of the server's copy of the seals, "" in a run that did not end; whoever notes it down can tell later
         whether ledgers and seals were rewritten together
     """
@@ -161,6 +165,7 @@ class RunAudit(Frozen):
     outside: tuple[Kind, ...]
     seal: str
     sites: tuple[SiteAudit, ...]
+    wire: WireAudit | None
     findings: tuple[Finding, ...]
     channels: tuple[Channel, ...]
     limits: tuple[str, ...]

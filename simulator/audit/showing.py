@@ -12,6 +12,7 @@ from rich.table import Table
 from simulator.audit.auditing import audit_run
 from simulator.audit.bench_model import BenchAudit, Trial
 from simulator.audit.benches import audit_bench
+from simulator.audit.crossing import WireAudit
 from simulator.audit.model import Finding, PlanAudit, RunAudit, SiteAudit, Total
 from simulator.audit.page import write_page
 from simulator.audit.plans import audit_plan
@@ -34,6 +35,8 @@ def audit(folder: Path, *, as_json: bool) -> int:
         out.print_json(found.model_dump_json())
     else:
         out.print(run_table(found) if isinstance(found, RunAudit) else bench_table(found))
+        if isinstance(found, RunAudit) and found.wire:
+            out.print(wire_table(found.wire))
         _print_findings(_named(found))
         _print_lines(found.sentences)
         _print_lines((f"audit: {folder / 'audit.html'}",))
@@ -109,6 +112,17 @@ def run_table(found: RunAudit) -> Table:
             f"{site.rows}{'' if site.sealed else ' (not sealed)'}",
             str(len(site.findings) or "none"),
         )
+    return table
+
+
+def wire_table(wire: WireAudit) -> Table:
+    """Return a row for each site: what went up over its wire, and what accounts for it."""
+    table = _table("What went up over the wire, in bytes", "site")
+    for column in ("up", "released", "framing", "unexplained", "most framing", "ledger entries found"):
+        table.add_column(column, justify="right")
+    for site in wire.sites:
+        counts = (site.up, site.released, site.framing, site.unexplained, site.bound)
+        table.add_row(site.site, *(f"{count:,}" for count in counts), f"{site.fields} of {site.rows}")
     return table
 
 
