@@ -17,7 +17,7 @@ from simulator.audit.words import sentences_of
 from simulator.config import shipped
 from simulator.document import Document
 from simulator.store import versions
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.ledger import GENESIS
 from sites.wire import Kind
 

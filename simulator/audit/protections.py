@@ -8,7 +8,8 @@ from math import exp
 from simulator.audit.model import PrivacySpent, SiteAudit
 from simulator.audit.reading import Row
 from simulator.report.words import counted, listed, size
-from sites.gate import SitePolicy, spent_in
+from sites.gate import spent_in
+from sites.policy import SitePolicy
 from sites.privacy import epsilon_of
 
 # How strong a promise is (Ponomareva et al., "How to DP-fy ML", JAIR 2023, section 5.2).

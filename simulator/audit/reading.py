@@ -16,7 +16,7 @@ from simulator.schedule import timeline_of
 from simulator.site import Home
 from simulator.store import Store
 from sites.errors import UserError
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.sealing import Seal, digest_of
 from sites.wire import Kind
 

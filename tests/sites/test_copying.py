@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sites.copying import CopyTest
-from sites.gate import Code, Gate, Refused, SitePolicy
+from sites.gate import Code, Gate, Refused
+from sites.policy import SitePolicy
 from sites.ledger import Ledger
 from sites.sources.phantom import Phantom, PhantomConfig
 

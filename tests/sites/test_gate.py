@@ -13,7 +13,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from sites.gate import Code, Gate, Refused, SitePolicy
+from sites.gate import Code, Gate, Refused
+from sites.policy import SitePolicy
 from sites.ledger import Ledger, first_broken, read_rows
 from sites.stream import Turn
 from sites.wire import Kind, Payload, Weights, manifest_of, unpack

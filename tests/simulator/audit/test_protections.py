@@ -16,7 +16,7 @@ import yaml
 from simulator.audit.auditing import audit_run
 from simulator.audit.model import PrivacySpent
 from simulator.audit.protections import protections_of
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.privacy import DpSgd
 
 Run = Callable[..., Path]
