@@ -21,8 +21,8 @@ from simulator.schedule import Schedule, from_json
 from sites.errors import DataGone, SourceError, WireError
 from sites.files import write_whole
 from sites.gate import Code, Gate, Refused
-from sites.policy import SitePolicy
 from sites.ledger import Ledger
+from sites.policy import SitePolicy
 from sites.scoring import score_cases
 from sites.sealing import Seal, seal_of
 from sites.secret import Secret, kept_secret
@@ -106,16 +106,17 @@ def _work(request: Request, home: Home, schedule: Schedule, contracts: Contracts
         gate.received(body, contract.down.manifest, turn, purpose)
         vault = Vault(home.root / "vault", turn.serial)
         start: Mapping[str, Tensor] = {}
-        masks = None
+        received, masks = digest_of_body(body), None
         if contract.roster is not None:
             roster = contract.roster.opened(listed)
             gate.received(listed, contract.roster.manifest, turn, purpose)
-            masks = agree(schedule, policy, secret, turn, roster=roster, own=position, down=digest_of_body(body))
+            masks = agree(schedule, policy, secret, turn, roster=roster, own=position, down=received)
+        up: Payload
         if purpose is Purpose.KEYS:
             up = own_key(policy, secret, turn)
         elif purpose is Purpose.LEARN:
             start = _start(policy, schedule, down, home.site)
-            up = _learn(turn, home, schedule, gate, down=down, received=digest_of_body(body), vault=vault)
+            up = _learn(turn, home, schedule, gate, down=down, received=received, vault=vault)
         else:
             up = _score(home, schedule, down, vault)
         form = contract.up

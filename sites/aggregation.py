@@ -205,7 +205,9 @@ def mean_of(uploads: Sequence[P], blank: P, manifest: Manifest, weight: str | No
     for leaf in manifest:
         mean = sums[leaf.key] / (1.0 if leaf.key == weight else float(total * _scale(leaf.dtype)))
         value = torch.from_numpy(np.asarray(mean)).reshape(leaf.shape)
-        packed[leaf.key] = (value if leaf.dtype == "float32" else value.round()).to(DTYPES[leaf.dtype]).numpy().tobytes()
+        packed[leaf.key] = (
+            (value if leaf.dtype == "float32" else value.round()).to(DTYPES[leaf.dtype]).numpy().tobytes()
+        )
     return unpack(blank, manifest, packed)
 
 

@@ -146,7 +146,7 @@ class Gate:
         self._ledger.append(account(packed, manifest, turn, purpose, event="received"))
 
     def _hold_to_first(self, rows: Iterable[Row]) -> None:
-        """Raise `Refused` where a turn released something else before: what two sums differ by may be one site's own."""
+        """Raise `Refused` where a turn released something else before: two sums may differ by one site's own."""
         places = {(row["purpose"], row["step"], row["round"], row["field"]): row["sha256"] for row in rows}
         for row in self._ledger.rows():
             place = row["purpose"], row["step"], row["round"], row.get("field")

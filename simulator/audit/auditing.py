@@ -17,8 +17,8 @@ from simulator.audit.words import sentences_of
 from simulator.config import shipped
 from simulator.document import Document
 from simulator.store import versions
-from sites.policy import SitePolicy
 from sites.ledger import GENESIS
+from sites.policy import SitePolicy
 from sites.wire import Kind
 
 

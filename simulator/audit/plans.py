@@ -22,10 +22,14 @@ def audit_plan(path: Path, overrides: Sequence[str]) -> PlanAudit:
     """Audit a schedule without opening its data. Raises `ConfigError` where it does not hold."""
     schedule = read_schedule(path, overrides)
     contracts = Contracts(schedule)
-    first, later = (contracts.of(Purpose.LEARN, turn) for turn in TURNS.values())
+    masked = any(schedule.policies[site].secure_aggregation for site in schedule.timeline.seen)
+    masked = masked and schedule.strategy.sums(schedule.strategy_config) is not None
+    keys = contracts.of(Purpose.KEYS, TURNS["first"], masked=True).sent.manifest if masked else ()
+    first, later = (contracts.of(Purpose.LEARN, turn, masked=masked).sent for turn in TURNS.values())
     scoring = contracts.of(Purpose.SCORE, TURNS["first"])
     leaving = (
-        *_fields(Purpose.LEARN, first.up.manifest, later.up.manifest),
+        *_fields(Purpose.KEYS, keys, keys),
+        *_fields(Purpose.LEARN, first.manifest, later.manifest),
         *_fields(Purpose.SCORE, scoring.up.manifest, scoring.up.manifest),
     )
     sites = tuple(_site(schedule, site, leaving) for site in schedule.timeline.sites)

@@ -25,6 +25,7 @@ class Row(BaseModel):
     """A row of a ledger or of the receipts; other keys are the chain's.
 
     clip, noise, bare: of a release, the defences in force, and its bytes that went without
+    masked: of a release that can be read in a sum alone, over how many sites that is
     down to delta: of private training, what it spent
     """
 
@@ -41,6 +42,7 @@ class Row(BaseModel):
     clip: float | None = None
     noise: float | None = None
     bare: int = 0
+    masked: int | None = None
     down: str = ""
     part: int = 0
     noise_multiplier: float = 0.0

@@ -24,6 +24,7 @@ SENSITIVITY = (
     "prompt",
     "score",
     "count",
+    "key",
 )
 
 

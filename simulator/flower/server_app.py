@@ -72,10 +72,10 @@ class FlowerExchange:
         replies = self._send(purpose, self._messages(purpose, downs, turn, contract, roster))
         uploads: dict[str, Payload] = {}
         failures: list[Failure] = []
-        masked = len(downs) if roster else None
+        masked = len(downs) if roster else 0
         for site in downs:
             try:
-                uploads[site] = self._take(site, replies.get(site), contract, purpose, turn, masked)
+                uploads[site] = self._take(site, replies.get(site), contract, purpose, turn, masked=masked)
             except Refused as refused:
                 failures.append(Failure(site=site, step=turn.step, purpose=purpose, code=refused.code))
         if failures:
@@ -83,9 +83,12 @@ class FlowerExchange:
         return uploads
 
     def _take(
-        self, site: str, reply: Reply | None, contract: Contract, purpose: Purpose, turn: Turn, masked: int | None
+        self, site: str, reply: Reply | None, contract: Contract, purpose: Purpose, turn: Turn, *, masked: int
     ) -> Payload:
-        """Return the payload of a reply, with a receipt for its bytes. Raises `Refused` where it holds none."""
+        """Return the payload of a reply, with a receipt for its bytes. Raises `Refused` where it holds none.
+
+        masked: over how many sites the sum is in which alone it can be read, 0 where it is not masked
+        """
         if reply is None or reply.code is not Code.OK:
             raise Refused(reply.code if reply else Code.NO_REPLY)
         form = contract.sent
@@ -94,7 +97,7 @@ class FlowerExchange:
         except WireError as error:
             raise Refused(Code.NOT_AS_DECLARED) from error
         receipts = account(reply.body, form.manifest, turn, purpose, event="release")
-        told = {} if masked is None else {"masked": masked}
+        told = {"masked": masked} if masked else {}
         self._store.add_receipts({"site": site, **row, **told} for row in receipts)
         return upload
 

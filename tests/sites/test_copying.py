@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sites.copying import CopyTest
 from sites.gate import Code, Gate, Refused
-from sites.policy import SitePolicy
 from sites.ledger import Ledger
+from sites.policy import SitePolicy
 from sites.sources.phantom import Phantom, PhantomConfig
 
 
