@@ -36,12 +36,13 @@ class FlowerExchange:
         self._progress = progress
         self._text = schedule.as_json()
         self._contracts = Contracts(schedule)
+        self._sum = schedule.strategy.sums(schedule.strategy_config)
         self._masked = {site for site in schedule.timeline.seen if store.home(site).policy().secure_aggregation}
         self._nodes = self._meet()
 
     def learn(self, downs: Mapping[str, Payload], turn: Turn) -> Mapping[str, Payload]:
         """Send each site its broadcast and return their uploads; masked ones as one, which stands for all of them."""
-        if not self._masked.intersection(downs):
+        if self._sum is None or not self._masked.intersection(downs):
             return self._exchange(Purpose.LEARN, downs, turn)
         keys = self._exchange(Purpose.KEYS, dict.fromkeys(downs, Nothing()), turn)
         contract = self._contracts.of(Purpose.LEARN, turn, masked=True)
@@ -52,9 +53,7 @@ class FlowerExchange:
             len(self._schedule.setting.sites),
         )
         uploads = self._exchange(Purpose.LEARN, downs, turn, roster)
-        summed = self._schedule.strategy.sums(self._schedule.strategy_config)
-        assert summed is not None
-        mean = mean_of(list(uploads.values()), contract.up.blank, contract.up.manifest, summed.weight)
+        mean = mean_of(list(uploads.values()), contract.up.blank, contract.up.manifest, self._sum.weight)
         return {" + ".join(uploads): mean}
 
     def score(self, segmenters: Mapping[str, Weights], turn: Turn) -> Mapping[str, Scores]:
