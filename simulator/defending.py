@@ -30,6 +30,12 @@ def check_policies(schedule: Schedule) -> None:
             raise ConfigError(f"{schedule.path}: policy: '{name}' of site '{site}' {fault}")
 
 
+def masked(schedule: Schedule) -> bool:
+    """Whether uploads leave masked, by the policies of the sites that arrive."""
+    asking = any(schedule.policies[site].secure_aggregation for site in schedule.timeline.seen)
+    return asking and schedule.strategy.sums(schedule.strategy_config) is not None
+
+
 def undefended(schedule: Schedule, site: str) -> str:
     """Say which defence of a site can't be kept to and why, to follow the policy's name; "" where there is none."""
     upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))

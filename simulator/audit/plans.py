@@ -11,7 +11,7 @@ from simulator.audit.declaring import TURNS
 from simulator.audit.model import Leaving, PlanAudit, PlannedSite
 from simulator.audit.protections import protections_of
 from simulator.contract import Contracts, Purpose
-from simulator.defending import undefended
+from simulator.defending import masked, undefended
 from simulator.report.words import counted, listed
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import versions
@@ -22,10 +22,9 @@ def audit_plan(path: Path, overrides: Sequence[str]) -> PlanAudit:
     """Audit a schedule without opening its data. Raises `ConfigError` where it does not hold."""
     schedule = read_schedule(path, overrides)
     contracts = Contracts(schedule)
-    masked = any(schedule.policies[site].secure_aggregation for site in schedule.timeline.seen)
-    masked = masked and schedule.strategy.sums(schedule.strategy_config) is not None
-    keys = contracts.of(Purpose.KEYS, TURNS["first"], masked=True).sent.manifest if masked else ()
-    first, later = (contracts.of(Purpose.LEARN, turn, masked=masked).sent for turn in TURNS.values())
+    summed = masked(schedule)
+    keys = contracts.of(Purpose.KEYS, TURNS["first"], masked=True).sent.manifest if summed else ()
+    first, later = (contracts.of(Purpose.LEARN, turn, masked=summed).sent for turn in TURNS.values())
     scoring = contracts.of(Purpose.SCORE, TURNS["first"])
     leaving = (
         *_fields(Purpose.KEYS, keys, keys),
