@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -194,20 +195,19 @@ def mean_of(uploads: Sequence[P], blank: P, manifest: Manifest, weight: str | No
     is rounded to float32. Whole numbers are averaged and rounded.
     Raises `WireError` where the masks do not cancel, as far as the sum of the weights shows it.
     """
+    leaves = [leaves_of(upload) for upload in uploads]
     sums = {
-        key: np.sum([leaves_of(upload)[key].numpy() for upload in uploads], axis=0, dtype=np.uint64).view(np.int64)
-        for key in leaves_of(uploads[0])
+        leaf.key: reduce(np.add, (tensors[leaf.key].numpy().ravel() for tensors in leaves)).view(np.int64)
+        for leaf in manifest
     }
     total = len(uploads) if weight is None else int(sums[weight].item())
     if not len(uploads) <= total <= MOST_WEIGHT * len(uploads):
         raise WireError("the masks of a round do not cancel: its sites did not agree on the same keys")
     packed = {}
     for leaf in manifest:
-        mean = sums[leaf.key] / (1.0 if leaf.key == weight else float(total * _scale(leaf.dtype)))
-        value = torch.from_numpy(np.asarray(mean)).reshape(leaf.shape)
-        packed[leaf.key] = (
-            (value if leaf.dtype == "float32" else value.round()).to(DTYPES[leaf.dtype]).numpy().tobytes()
-        )
+        mean = torch.from_numpy(sums[leaf.key] / (1.0 if leaf.key == weight else float(total * _scale(leaf.dtype))))
+        fitting = (mean if leaf.dtype == "float32" else mean.round()).to(DTYPES[leaf.dtype])
+        packed[leaf.key] = fitting.numpy().tobytes()
     return unpack(blank, manifest, packed)
 
 

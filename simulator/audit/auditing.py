@@ -11,7 +11,7 @@ from simulator.audit.declaring import Declared, declared_in, undeclared
 from simulator.audit.model import Entry, Finding, Policy, RunAudit, SiteAudit, Total
 from simulator.audit.protections import protections_of, settings_of, spent_by
 from simulator.audit.reading import Evidence, Row, SiteEvidence, read_evidence
-from simulator.audit.reconciling import entries_of, findings_of
+from simulator.audit.reconciling import entries_of, findings_of, sums_in
 from simulator.audit.retention import kept_in, strange_in
 from simulator.audit.words import sentences_of
 from simulator.config import shipped
@@ -30,7 +30,8 @@ def audit_run(root: Path) -> RunAudit:
         _site(site, evidence.receipts.get(site.home.site, ()), declared, complete=evidence.complete)
         for site in evidence.sites
     )
-    findings = (*_of_the_server(evidence), *(finding for site in sites for finding in site.findings))
+    sums = sums_in(evidence.sites) if evidence.complete else ()
+    findings = (*_of_the_server(evidence), *(finding for site in sites for finding in site.findings), *sums)
     config = evidence.config
     return RunAudit(
         wardround=versions().get("wardround", "unknown"),

@@ -25,7 +25,7 @@ class Row(BaseModel):
     """A row of a ledger or of the receipts; other keys are the chain's.
 
     clip, noise, bare: of a release, the defences in force, and its bytes that went without
-    masked: of a release that can be read in a sum alone, over how many sites that is
+    masked, roster: of a release that can be read in a sum alone, over how many sites, and the digest of who they are
     down to delta: of private training, what it spent
     """
 
@@ -43,6 +43,7 @@ class Row(BaseModel):
     noise: float | None = None
     bare: int = 0
     masked: int | None = None
+    roster: str = ""
     down: str = ""
     part: int = 0
     noise_multiplier: float = 0.0

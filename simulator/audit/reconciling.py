@@ -47,6 +47,21 @@ def findings_of(site: SiteEvidence, receipts: Sequence[Row], *, complete: bool) 
     )
 
 
+def sums_in(sites: Sequence[SiteEvidence]) -> Iterator[Finding]:
+    """Yield each masked release of a run that ended whose sum has not as many sites as its ledger says."""
+    rows = [(site, row) for site in sites for row in site.rows if row.event == "release" and row.masked]
+    members: dict[tuple[object, ...], set[str]] = {}
+    for site, row in rows:
+        members.setdefault((row.roster, row.place), set()).add(_name(site))
+    for site, row in {(_name(site), row.roster, row.place): (site, row) for site, row in rows}.values():
+        found = len(members[row.roster, row.place])
+        if found != row.masked:
+            sentence = (
+                f"{_what(row)} left for a sum of {row.masked} sites, by whose ledgers {found} released into that sum."
+            )
+            yield _finding(site, row, "defence", sentence)
+
+
 def _identity(row: Row) -> tuple[object, ...]:
     return row.event, row.place, row.kind, row.bytes, row.sha256, row.code, row.down, row.part
 

@@ -140,6 +140,19 @@ def test_a_sum_of_more_or_fewer_sites_than_the_server_says_is_found(run_tiny: Ru
     assert "masked in a sum of 4 sites" in finding.sentence
 
 
+def test_a_sum_that_a_site_was_not_in_is_found(run_tiny: Run, summed: str) -> None:
+    root = run_tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed)
+    path = root / "sites" / "C" / "ledger.jsonl"
+    roster = next(json.loads(line)["roster"] for line in path.read_text().splitlines() if "roster" in json.loads(line))
+    path.write_text(path.read_text().replace(roster, "0" * 64))
+    found = [(finding.site, finding.sentence) for finding in audit_run(root).findings if finding.what == "defence"]
+    assert len(found) == 6
+    assert (
+        "A",
+        "'segmenter' of step 1, round 1 (learn) left for a sum of 3 sites, by whose ledgers 2 released into that sum.",
+    ) in found
+
+
 def test_a_plan_shows_what_leaves_under_masks(wardround: Wardround, tiny: Callable[..., Path], summed: str) -> None:
     plan = tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed)
     code, out, _ = wardround("audit", "--plan", plan, "--format", "json")
