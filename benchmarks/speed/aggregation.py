@@ -63,15 +63,19 @@ def run() -> dict[str, object]:
     policies: dict[str, dict[str, object]] = {"without": {}, "with": {"secure_aggregation": {"least": 3}}}
     seconds: dict[str, list[float]] = {name: [] for name in policies}
     traffic: dict[str, dict[str, float]] = {}
+    dice: dict[str, float] = {}
     with TemporaryDirectory() as folder:
         for repeat in range(REPEATS):
             for name, policy in policies.items():
                 store = finished(Path(folder) / f"{name}-{repeat}", policy)
                 seconds[name].append(sum(row["cpu_seconds"] for row in store.times() if row["purpose"] == "learn"))
+                scores = store.scores()
+                dice[name] = float(scores[scores["step"] == scores["step"].max()]["dice"].mean())
                 rows = read_rows(store.home("A").root / "ledger.jsonl")
                 traffic[name] = {"up": bytes_of(rows, "release"), "down": bytes_of(rows, "received")}
     return {
         "bytes of a site in a round": traffic,
+        "mean Dice at the end, of all sites": dice,
         "CPU seconds of a round, three sites and the server": {
             name: {"median": median(values) / ROUNDS, "least": min(values) / ROUNDS, "most": max(values) / ROUNDS}
             for name, values in seconds.items()
