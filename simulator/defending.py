@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from sites.defences import without_start
 from sites.errors import ConfigError
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.wire import Kind, Manifest, manifest_of, unpack
-from strategies import known, load
+from strategies import Strategy, known, load
 from strategies.common.segmenter import build_segmenter
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ def check_policies(schedule: Schedule) -> None:
             raise ConfigError(f"{schedule.path}: policy: '{name}' of site '{site}' {fault}")
 
 
+def masked(schedule: Schedule) -> bool:
+    """Whether uploads leave masked, by the policies of the sites that arrive."""
+    asking = any(schedule.policies[site].secure_aggregation for site in schedule.timeline.seen)
+    return asking and schedule.strategy.sums(schedule.strategy_config) is not None
+
+
 def undefended(schedule: Schedule, site: str) -> str:
     """Say which defence of a site can't be kept to and why, to follow the policy's name; "" where there is none."""
     upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))
@@ -38,6 +44,8 @@ def undefended(schedule: Schedule, site: str) -> str:
 
 def _faults(schedule: Schedule, policy: SitePolicy, site: str, upload: Manifest) -> Iterator[str]:
     strategy, config, name = schedule.strategy, schedule.strategy_config, schedule.config.strategy.name
+    if policy.secure_aggregation is not None:
+        yield from _unsummed(schedule, site, policy.secure_aggregation.least)
     if policy.dp_sgd is not None and not strategy.trains_privately(config):
         yield (
             f"asks for DP-SGD (dp_sgd), which strategy '{name}' does not keep to with these settings; "
@@ -63,5 +71,35 @@ def _faults(schedule: Schedule, policy: SitePolicy, site: str, upload: Manifest)
             )
 
 
+def _unsummed(schedule: Schedule, site: str, least: int) -> Iterator[str]:
+    """Yield why a site's uploads can't be read as a sum alone: by the strategy, or by who is in a sum with it."""
+    asks = "asks that no upload can be read but in a sum (secure_aggregation)"
+    if schedule.strategy.sums(schedule.strategy_config) is None:
+        yield (
+            f"{asks}, but strategy '{schedule.config.strategy.name}' looks at single ones with these settings; choose "
+            f"another policy, or one of {', '.join(_named(lambda found: found.sums(found.config()) is not None))}"
+        )
+        return
+    server = schedule.new_server()
+    for step in schedule.timeline.steps:
+        for group in server.rota(step.arriving, step.online):
+            others = [other for other in group if schedule.policies[other].secure_aggregation is None]
+            if site in group and others:
+                yield (
+                    f"{asks}, but {', '.join(others)}, learning at the same time in step {step.number}, has a policy "
+                    "that does not; set secure_aggregation for all sites that learn together, or for none"
+                )
+            if site in group and len(group) < least:
+                yield (
+                    f"{asks} of at least {least} sites, but in step {step.number} {' and '.join(group)} "
+                    f"learn{'s alone' if len(group) == 1 else ' by themselves'}; have more sites arrive together or "
+                    "stay online, or set another policy"
+                )
+
+
 def _private() -> list[str]:
-    return [name for name in known() if (found := load(name)).trains_privately(found.config())]
+    return _named(lambda found: found.trains_privately(found.config()))
+
+
+def _named(fits: Callable[[Strategy[Any, Any, Any]], bool]) -> list[str]:
+    return [name for name in known() if fits(load(name))]

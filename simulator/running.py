@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.choices import GridName
+from simulator.contract import Contracts, Purpose
+from simulator.defending import masked
 from simulator.metrics import METRICS, ScoreMatrix
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import Store
 from simulator.terminal import err, out, progress_bar, release_table, score_table, summary_table, timeline_table
-from sites.wire import Manifest, manifest_of
+from sites.stream import Turn
+from sites.wire import Manifest
 
 if TYPE_CHECKING:
     from simulator.loop import Progress
@@ -47,7 +50,8 @@ def describe(path: Path, overrides: Sequence[str], seed: int | None, *, as_json:
     """Check a schedule as a run would, and print its resolved timeline and what would leave each site."""
     schedule = read_schedule(path, overrides, seed)
     schedule.check()
-    upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))
+    first = Turn(step=1, round=1, serial=1)
+    upload = Contracts(schedule).of(Purpose.LEARN, first, masked=masked(schedule)).sent.manifest
     if as_json:
         out.print_json(json.dumps(_described(schedule, upload)))
         return

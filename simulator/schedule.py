@@ -18,7 +18,7 @@ from simulator.defending import check_policies
 from simulator.document import DUMPER, Document
 from sites import sources
 from sites.errors import ConfigError, UserError
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.seeds import seed_of, seeded
 from sites.stream import Source, Visit
 from strategies import Server, Strategy, load

@@ -13,20 +13,22 @@ from typing import TextIO
 
 from torch import Tensor
 
-from simulator.contract import Contract, Purpose, Reply, Request, agreed
+from simulator.agreeing import agree, own_key
+from simulator.contract import Contracts, Purpose, Reply, Request, agreed
 from simulator.document import Document
 from simulator.schedule import Schedule
 from sites.errors import DataGone, SourceError, WireError
 from sites.files import write_whole
-from sites.gate import Code, Gate, Refused, SitePolicy
+from sites.gate import Code, Gate, Refused
 from sites.ledger import Ledger
+from sites.policy import SitePolicy
 from sites.scoring import score_cases
 from sites.sealing import Seal, seal_of
 from sites.secret import Secret, kept_secret
 from sites.seeds import seed_of, seeded
 from sites.stream import Arrival, SiteStream, Turn
 from sites.vault import Vault, locked
-from sites.wire import Payload, unpack
+from sites.wire import Payload, digest_of_body
 from strategies import ImageMaker
 from strategies.common.segmenter import build_segmenter, slices_of
 
@@ -35,7 +37,7 @@ from strategies.common.segmenter import build_segmenter, slices_of
 class Home:
     """A site's name and its private folder: `policy.yaml`, `ledger.jsonl`, `seal.json`, `site.log`, `vault/`, pins.
 
-    Where the policy asks for noise, the secret that it comes from is there as well: `secret`.
+    Where the policy asks for noise or masks, the secret that they come from is there as well: `secret`.
     """
 
     site: str
@@ -78,9 +80,8 @@ def _answer(request: Request, home: Home, log: TextIO) -> Reply:
         position = schedule.timeline.sites.index(home.site)
         if request.purpose is Purpose.HELLO:
             return Reply(code=Code.OK, site=position, fingerprint="")
-        contract = contracts.of(request.purpose, request.turn)
         with locked(home.root):
-            return _work(request, home, schedule, contract, position)
+            return _work(request, home, schedule, contracts, position)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # an exit or a cancellation carries a text as well
@@ -88,39 +89,51 @@ def _answer(request: Request, home: Home, log: TextIO) -> Reply:
         return Reply(code=_code_of(error), site=position, fingerprint="")
 
 
-def _work(request: Request, home: Home, schedule: Schedule, contract: Contract, position: int) -> Reply:
+def _work(request: Request, home: Home, schedule: Schedule, contracts: Contracts, position: int) -> Reply:
     """Unpack what came down, learn or score, and pass the result through the gate."""
-    policy = home.policy()
-    gate = Gate(policy, Ledger(home.root / "ledger.jsonl"), home.secret(policy, schedule.config.seed))
+    policy, turn, purpose = home.policy(), request.turn, request.purpose
+    secret = home.secret(policy, schedule.config.seed)
+    gate = Gate(policy, Ledger(home.root / "ledger.jsonl"), secret)
     try:
         _hold_to(request.schedule, home)
+        contract = contracts.of(purpose, turn, masked=policy.secure_aggregation is not None)
         if request.fingerprint != contract.fingerprint:
             raise Refused(Code.BAD_REQUEST)
         gate.admit(contract.up.manifest)
-        down = unpack(contract.down.blank, contract.down.manifest, request.body)
-        gate.received(request.body, contract.down.manifest, request.turn, request.purpose)
-        vault = Vault(home.root / "vault", request.turn.serial)
+        body, listed = contract.parted(request.body)
+        down = contract.down.opened(body)
+        gate.received(body, contract.down.manifest, turn, purpose)
+        vault = Vault(home.root / "vault", turn.serial)
         start: Mapping[str, Tensor] = {}
-        if request.purpose is Purpose.LEARN:
+        received, masks = digest_of_body(body), None
+        if contract.roster is not None:
+            roster = contract.roster.opened(listed)
+            gate.received(listed, contract.roster.manifest, turn, purpose)
+            masks = agree(schedule, policy, secret, turn, roster=roster, own=position, down=received)
+        up: Payload
+        if purpose is Purpose.KEYS:
+            up = own_key(policy, secret, turn)
+        elif purpose is Purpose.LEARN:
             start = _start(policy, schedule, down, home.site)
-            up = _learn(request, home, schedule, gate, down=down, vault=vault)
+            up = _learn(turn, home, schedule, gate, down=down, received=received, vault=vault)
         else:
             up = _score(home, schedule, down, vault)
-        body = gate.release(up, contract.up.blank, contract.up.manifest, request.turn, request.purpose, start=start)
-        if request.purpose is Purpose.LEARN:
+        form = contract.up
+        leaving = gate.release(up, form.blank, form.manifest, turn, purpose, start=start, masks=masks)
+        if purpose is Purpose.LEARN:
             vault.commit()
     except BaseException as error:
-        gate.refuse(_code_of(error), request.turn, request.purpose)
+        gate.refuse(_code_of(error), turn, purpose)
         raise
-    return Reply(code=Code.OK, site=position, fingerprint=contract.fingerprint, body=body)
+    return Reply(code=Code.OK, site=position, fingerprint=contract.fingerprint, body=leaving)
 
 
 def _hold_to(schedule_json: str, home: Home) -> None:
     """Refuse any schedule but the first: another one could bring back cases whose step is over."""
-    digest, agreed = hashlib.sha256(schedule_json.encode()).hexdigest(), home.root / "schedule.sha256"
-    if not agreed.exists():
-        write_whole(agreed, digest)
-    elif agreed.read_text() != digest:
+    digest, first = hashlib.sha256(schedule_json.encode()).hexdigest(), home.root / "schedule.sha256"
+    if not first.exists():
+        write_whole(first, digest)
+    elif first.read_text() != digest:
         raise Refused(Code.BAD_REQUEST)
 
 
@@ -135,10 +148,12 @@ def _start(policy: SitePolicy, schedule: Schedule, down: Payload, site: str) -> 
     return {} if policy.clip is None else strategy.start(config, schedule.setting, down, site)
 
 
-def _learn(request: Request, home: Home, schedule: Schedule, gate: Gate, *, down: Payload, vault: Vault) -> Payload:
-    turn, strategy, config, setting = request.turn, schedule.strategy, schedule.strategy_config, schedule.setting
+def _learn(
+    turn: Turn, home: Home, schedule: Schedule, gate: Gate, *, down: Payload, received: str, vault: Vault
+) -> Payload:
+    strategy, config, setting = schedule.strategy, schedule.strategy_config, schedule.setting
     stream = SiteStream(schedule.source, home.site, schedule.timeline.visits[home.site], home.root / "newest-step")
-    cases, received = stream.open(turn.step), _digest(request.body)
+    cases = stream.open(turn.step)
     arrival = Arrival(
         site=home.site,
         step=turn.step,
@@ -150,17 +165,10 @@ def _learn(request: Request, home: Home, schedule: Schedule, gate: Gate, *, down
     with seeded(arrival.seed):
         up: Payload = strategy.learn(config, setting, down, arrival, vault)
     if arrival.privacy is not None:
-        gate.trained(arrival.privacy, received, turn, request.purpose)
+        gate.trained(arrival.privacy, received, turn, Purpose.LEARN)
     if gate.policy.most_copied is not None:
         _guard(gate, schedule, arrival, turn, strategy.remake(config, setting, down, up, home.site))
     return up
-
-
-def _digest(body: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for key, data in sorted(body.items()):
-        digest.update(f"{key} {len(data)} ".encode() + data)
-    return digest.hexdigest()
 
 
 def _guard(gate: Gate, schedule: Schedule, arrival: Arrival, turn: Turn, maker: ImageMaker | None) -> None:

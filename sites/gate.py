@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from enum import IntEnum
-from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from sites.aggregation import Masks, OutOfRange
 from sites.copying import CopyTest
 from sites.defences import COVERED, blur, clip, covers, without_start
 from sites.errors import WardroundError, WireError
 from sites.ledger import Ledger, Row
-from sites.privacy import DpSgd, PrivateTraining, Spent, epsilon_of
+from sites.policy import SitePolicy
+from sites.privacy import PrivateTraining, Spent, epsilon_of
 from sites.secret import Secret
 from sites.stream import Case, Turn
 from sites.wire import Kind, Manifest, Payload, kinds_of, pack, unpack
@@ -39,6 +39,7 @@ class Code(IntEnum):
     SITE_DIED = 11
     COPIES = 12
     UNDEFENDED = 13
+    OUT_OF_RANGE = 14
 
 
 class Refused(WardroundError):
@@ -47,49 +48,6 @@ class Refused(WardroundError):
     def __init__(self, code: Code) -> None:
         super().__init__(code.name)
         self.code = code
-
-
-class SitePolicy(BaseModel):
-    """What a site lets out. The site owns it; a strategy can't write it.
-
-    admit: the kinds that may leave
-    byte_budget: the most bytes that may leave in a run (None: no bound)
-    round_counts_to: counts leave rounded to a multiple of this (never to less than one multiple)
-    most_copied: the largest share of the training images that replays made from a release may copy, by the copy test
-        of `sites/copying.py` (None: replays are not looked at). As many replays as held-out images are made, so that
-        images which only resemble each other come to 0.05 on average; 0.2 leaves room for chance
-    clip: the largest L2 norm of what one release may change of the weights that came down (None: no bound)
-    noise: standard deviation of the Gaussian noise on that change, in units of `clip`
-    dp_sgd: how patients are protected in training (None: they are not). Strategies that don't keep to it are refused
-    simulated_secret: what the site's secret is made from in a simulation, so that the same run gives the same bits. A
-        hospital must leave it out: its secret is then drawn from the operating system, and nobody can compute the noise
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    admit: tuple[Kind, ...]
-    byte_budget: int | None = Field(default=None, ge=1)
-    round_counts_to: int = Field(default=1, ge=1)
-    most_copied: float | None = Field(default=None, ge=0, lt=1)
-    clip: float | None = Field(default=None, gt=0)
-    noise: float | None = Field(default=None, gt=0)
-    dp_sgd: DpSgd | None = None
-    simulated_secret: str | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _noise_has_a_unit(self) -> Self:
-        if self.noise is not None and self.clip is None:
-            raise ValueError("noise: is a multiple of clip, which is not set; set clip, or leave noise out")
-        return self
-
-    @property
-    def needs_secret(self) -> bool:
-        """Whether the site draws random numbers that nobody else may compute."""
-        return self.noise is not None or self.dp_sgd is not None
-
-    def refused_kinds(self, manifest: Manifest) -> tuple[Kind, ...]:
-        """Return the kinds of a manifest that this policy does not admit, in the manifest's order."""
-        return tuple(dict.fromkeys(leaf.kind for leaf in manifest if leaf.kind not in self.admit))
 
 
 class Gate:
@@ -115,12 +73,13 @@ class Gate:
         purpose: str,
         *,
         start: Mapping[str, Tensor] | None = None,
+        masks: Masks | None = None,
     ) -> dict[str, bytes]:
         """Return the bytes that may leave, by leaf key; raise `Refused` where the payload may not.
 
         A payload may leave where its kinds are admitted, it is exactly what its manifest declares, all its
         floats are finite, and the byte budget holds it. `start` is what its weights began as, by leaf key: the policy
-        may bound their change.
+        may bound their change. With `masks` it leaves under them, after all else was done to it.
         """
         self.admit(manifest)
         if type(payload) is not type(blank):
@@ -134,12 +93,15 @@ class Gate:
             raise Refused(Code.NOT_FINITE)
         self._round_counts(leaving)
         defended = self._defend(leaving, manifest, start or {})
-        packed = pack(leaving, manifest)
+        packed = pack(leaving, manifest) if masks is None else _masked(leaving, manifest, masks)
         total = sum(map(len, packed.values()))
         if self.policy.byte_budget is not None and self._ledger.bytes_released + total > self.policy.byte_budget:
             raise Refused(Code.OVER_BUDGET)
         rows = account(packed, manifest, turn, purpose, event="release")
-        self._ledger.append({**row, **defended.get(row["field"], {})} for row in rows)
+        if masks is not None:
+            self._hold_to_first(rows)
+        hidden = {"masked": masks.sites, "roster": masks.roster} if masks else {}
+        self._ledger.append({**row, **defended.get(row["field"], {}), **hidden} for row in rows)
         return packed
 
     def guard(self, made: Tensor, trained: Tensor, held_out: Tensor) -> None:
@@ -183,6 +145,14 @@ class Gate:
         """Record what came down to the site."""
         self._ledger.append(account(packed, manifest, turn, purpose, event="received"))
 
+    def _hold_to_first(self, rows: Iterable[Row]) -> None:
+        """Raise `Refused` where a turn released something else before: two sums may differ by one site's own."""
+        places = {(row["purpose"], row["step"], row["round"], row["field"]): row["sha256"] for row in rows}
+        for row in self._ledger.rows():
+            place = row["purpose"], row["step"], row["round"], row.get("field")
+            if row["event"] == "release" and places.get(place, row["sha256"]) != row["sha256"]:
+                raise Refused(Code.UNDEFENDED)
+
     def _defend(
         self, leaving: Payload, manifest: Manifest, start: Mapping[str, Tensor]
     ) -> dict[str, dict[str, float | None]]:
@@ -213,6 +183,13 @@ class Gate:
         counted = [name for name, kind in kinds_of(type(payload)).items() if kind is Kind.COUNT]
         for tensor in _tensors_in(payload, counted if unit > 1 else ()):
             tensor.copy_((tensor.double() / unit).round().clamp(min=1) * unit)
+
+
+def _masked(payload: Payload, manifest: Manifest, masks: Masks) -> dict[str, bytes]:
+    try:
+        return masks.hide(payload, manifest)
+    except OutOfRange as error:
+        raise Refused(Code.OUT_OF_RANGE) from error
 
 
 def account(packed: Mapping[str, bytes], manifest: Manifest, turn: Turn, purpose: str, *, event: str) -> list[Row]:

@@ -29,11 +29,17 @@ class Kind(StrEnum):
     SCORE = "score"
     IMAGE = "image"
     LABEL = "label"
+    KEY = "key"
 
 
 Weights = Mapping[str, Tensor]
 
-DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "int64": torch.int64, "uint8": torch.uint8}
+DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "int64": torch.int64,
+    "uint8": torch.uint8,
+    "uint64": torch.uint64,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +144,14 @@ def unpack(blank: P, manifest: Manifest, packed: Mapping[str, bytes]) -> P:
         else:
             values[leaf.field] = shaped
     return type(blank)(**values)
+
+
+def digest_of_body(packed: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of all that a message holds, whatever the order of its leaves."""
+    digest = hashlib.sha256()
+    for key, data in sorted(packed.items()):
+        digest.update(f"{key} {len(data)} ".encode() + data)
+    return digest.hexdigest()
 
 
 def leaves_of(payload: Payload) -> dict[str, Tensor]:

@@ -129,6 +129,25 @@ def never(config: StrategyConfig) -> bool:
     return False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sum:
+    """That a server asks no more of a group's uploads than their mean.
+
+    weight: the upload's count (a single one) by which a site counts in it, None where all sites count alike
+    """
+
+    weight: str | None
+
+
+def unsummed(config: StrategyConfig) -> None:
+    """Say that the server looks at single uploads."""
+
+
+def summed_by_cases(config: StrategyConfig) -> Sum:
+    """Say that the server asks for the mean by the upload's number of `cases`, whatever the settings."""
+    return Sum(weight="cases")
+
+
 # Makes a number of images (float32 [N, C, H, W] in 0..1) from a seed's noise.
 ImageMaker = Callable[[int, int], Tensor]
 
@@ -157,6 +176,10 @@ class Strategy(Generic[C, Down, Up]):
     the weights of an upload begin as, by leaf key, given what came down and the site's name. `trains_privately` says
     whether, with given settings, nothing in `learn` looks at patients but `train_on_arrival` and `learn_prompt`, which
     keep to the DP-SGD of a site's policy; other strategies are refused where a policy asks for it.
+
+    `sums` says that, with given settings, all that the server needs of a group's uploads is their mean. Where policies
+    ask for secure aggregation, `absorb` gets one upload in the place of all: every field is the weighted mean, and the
+    weight the sum. Strategies that don't say so are refused where a policy asks for it.
     """
 
     config: type[C]
@@ -170,6 +193,7 @@ class Strategy(Generic[C, Down, Up]):
     remake: Callable[[C, Setting, Down, Up, str], ImageMaker | None] = no_images
     start: Callable[[C, Setting, Down, str], Mapping[str, Tensor]] = as_broadcast
     trains_privately: Callable[[C], bool] = never
+    sums: Callable[[C], Sum | None] = unsummed
 
 
 # Every file beside this one is a strategy but the seam's own.

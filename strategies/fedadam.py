@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig, always
+from strategies import Server, State, Strategy, StrategyConfig, always, summed_by_cases
 from strategies.common.averaging import weighted_average
 from strategies.common.segmenter import blank_segmenter, build_segmenter, train_on_arrival
 from strategies.common.state import part_of
@@ -114,4 +114,5 @@ STRATEGY = Strategy(
         segmenter=blank_segmenter(setting), cases=torch.zeros(1, dtype=torch.int64, device="meta")
     ),
     trains_privately=always,
+    sums=summed_by_cases,
 )

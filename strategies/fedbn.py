@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig, always
+from strategies import Server, State, Strategy, StrategyConfig, always, summed_by_cases
 from strategies.common.averaging import weighted_average
 from strategies.common.segmenter import blank_segmenter, build_segmenter, train_on_arrival
 from strategies.setting import Setting
@@ -150,4 +150,5 @@ STRATEGY = Strategy(
     at_home=at_home,
     blank_vault=blank_vault,
     trains_privately=always,
+    sums=summed_by_cases,
 )

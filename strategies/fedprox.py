@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from strategies import Server, State, Strategy, StrategyConfig, summed_by_cases
 from strategies.common.averaging import weighted_average
 from strategies.common.segmenter import (
     blank_segmenter,
@@ -108,4 +108,5 @@ STRATEGY = Strategy(
     blank_upload=lambda config, setting, first: Upload(
         segmenter=blank_segmenter(setting), cases=torch.zeros(1, dtype=torch.int64, device="meta")
     ),
+    sums=summed_by_cases,
 )

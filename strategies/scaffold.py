@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sites.stream import Arrival
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
-from strategies import Server, State, Strategy, StrategyConfig
+from strategies import Server, State, Strategy, StrategyConfig, summed_by_cases
 from strategies.common.averaging import weighted_average
 from strategies.common.segmenter import (
     Descent,
@@ -181,4 +181,5 @@ STRATEGY = Strategy(
         "control": blank_control(setting),
         "step": {"step": torch.zeros((), dtype=torch.int64, device="meta")},
     },
+    sums=summed_by_cases,
 )

@@ -28,7 +28,7 @@ def literal(manifest: Manifest) -> list[str]:
 
 
 def test_every_strategy_is_frozen() -> None:
-    assert {path.stem for path in FROZEN.glob("*.txt")} == {*STRATEGY_FILES, "scoring"}
+    assert {path.stem for path in FROZEN.glob("*.txt")} == {*STRATEGY_FILES, "scoring", "masked"}
 
 
 @pytest.mark.parametrize("name", STRATEGY_FILES)
@@ -46,6 +46,19 @@ def test_scoring_releases_this_and_nothing_else(tiny: Callable[..., Path]) -> No
     contracts = Contracts(read_schedule(tiny()))
     found = literal(contracts.of(Purpose.SCORE, LATER).up.manifest)
     assert found == (FROZEN / "scoring.txt").read_text().splitlines()
+
+
+def test_under_masks_the_same_leaves_in_other_numbers_and_a_key_before_it(tiny: Callable[..., Path]) -> None:
+    """Secure aggregation, for whichever strategy sums: nothing of what it releases but the dtype is another."""
+    contracts = Contracts(read_schedule(tiny(strategy="fedavg")))
+    contract, keys = (contracts.of(purpose, LATER, masked=True) for purpose in (Purpose.LEARN, Purpose.KEYS))
+    found = literal(keys.sent.manifest) + literal(contract.sent.manifest)
+    assert found == (FROZEN / "masked.txt").read_text().splitlines()
+    plain = [(leaf.kind, leaf.shape, leaf.key) for leaf in contracts.of(Purpose.LEARN, LATER).up.manifest]
+    assert [(leaf.kind, leaf.shape, leaf.key) for leaf in contract.sent.manifest] == plain
+    assert keys.down.manifest == ()
+    assert contract.roster is not None
+    assert literal(contract.roster.manifest) == ["key uint8[2, 32] roster_keys", "key uint8[2, 32] roster_downs"]
 
 
 def test_the_envelope_of_a_reply_is_this_and_nothing_else() -> None:

@@ -11,15 +11,15 @@ from simulator.audit.declaring import Declared, declared_in, undeclared
 from simulator.audit.model import Entry, Finding, Policy, RunAudit, SiteAudit, Total
 from simulator.audit.protections import protections_of, settings_of, spent_by
 from simulator.audit.reading import Evidence, Row, SiteEvidence, read_evidence
-from simulator.audit.reconciling import entries_of, findings_of
+from simulator.audit.reconciling import entries_of, findings_of, sums_in
 from simulator.audit.retention import kept_in, strange_in
 from simulator.audit.wiring import told_of, wire_faults, wire_of
 from simulator.audit.words import sentences_of
 from simulator.config import shipped
 from simulator.document import Document
 from simulator.store import versions
-from sites.gate import SitePolicy
 from sites.ledger import GENESIS
+from sites.policy import SitePolicy
 from sites.wire import Kind
 
 
@@ -35,6 +35,7 @@ def audit_run(root: Path) -> RunAudit:
     findings = (
         *_of_the_server(evidence),
         *(finding for site in sites for finding in site.findings),
+        *(sums_in(evidence.sites) if evidence.complete else ()),
         *wire_faults(wire),
     )
     config = evidence.config

@@ -40,6 +40,7 @@ def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
         for name in (VALUES, COUNTS, SCORES)
     }
     saved = sum(_hidden_by_noise(site) for site in sites)
+    masked = {name: sum(_hidden_by_masks(site, name) for site in sites) for name in (VALUES, COUNTS)}
     rounding = {site.site: int(site.policy.settings.get("round_counts_to", "1")) for site in sites}
     counted = sum(total.bytes // 8 for site in sites for total in site.released if total.kind is Kind.COUNT)
     unit = min(rounding.values(), default=1)
@@ -48,10 +49,11 @@ def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
         Channel(
             name=VALUES,
             what="the values of released tensors: whole weights, their low-order bits, the sign of a zero, denormals"
-            + ("; less for noise, which holds unless the code at a site reads its secret" if saved else ""),
-            bits=bits[VALUES] - saved,
+            + ("; less for noise, which holds unless the code at a site reads its secret" if saved else "")
+            + ("; of masked uploads their sum alone" if masked[VALUES] else ""),
+            bits=bits[VALUES] - saved - masked[VALUES],
         ),
-        Channel(name=COUNTS, what=told, bits=max(0, bits[COUNTS] - ceil(counted * log2(unit)))),
+        Channel(name=COUNTS, what=told, bits=max(0, bits[COUNTS] - masked[COUNTS] - ceil(counted * log2(unit)))),
         Channel(
             name=SCORES, what="the scores of held-out cases, through a segmenter fitted at home", bits=bits[SCORES]
         ),
@@ -70,7 +72,8 @@ def _hidden_by_noise(site: SiteAudit) -> int:
     """Return how many of a site's bits no longer carry anything, since noise was added to a bounded change."""
     turns: dict[tuple[int, int], list[Entry]] = {}
     for entry in site.entries:
-        if entry.event == "release" and entry.standing != "withheld" and entry.noise is not None:
+        noised = entry.noise is not None and entry.masked is None
+        if entry.event == "release" and entry.standing != "withheld" and noised:
             turns.setdefault((entry.step, entry.round), []).append(entry)
     hidden = 0
     for entries in turns.values():
@@ -79,6 +82,16 @@ def _hidden_by_noise(site: SiteAudit) -> int:
         if values:
             hidden += max(0, 32 * values - ceil(values / 2 * log2(1 + 1 / (values * noise**2))))
     return hidden
+
+
+def _hidden_by_masks(site: SiteAudit, channel: str) -> int:
+    """Return how many of a site's bits are its share of what can't be read: of N uploads, all but one sum."""
+    return sum(
+        8 * entry.bytes - ceil(8 * entry.bytes / entry.masked)
+        for entry in site.entries
+        if entry.event == "release" and entry.standing != "withheld" and entry.masked and entry.kind is not None
+        if _channel(entry.kind) == channel
+    )
 
 
 def _channel(kind: Kind) -> str:

@@ -21,14 +21,19 @@ from sites.wire import Kind, Manifest
 TURNS = {"first": Turn(step=1, round=1, serial=1), "later": Turn(step=2, round=1, serial=2)}
 
 Form = tuple[Kind | None, int]
+Fields = Mapping[tuple[str, str, str], frozenset[Form]]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What a method declares: kind and bytes of each field by event and purpose, and the groups of its vault."""
+    """What a method declares: kind and bytes of each field by event and purpose, and the groups of its vault.
 
-    fields: Mapping[tuple[str, str, str], frozenset[Form]]
+    masked: the same of a site whose uploads are masked; nothing where the method does not merely sum them
+    """
+
+    fields: Fields
+    masked: Fields
     vault: Mapping[str, Shapes]
 
 
@@ -40,21 +45,30 @@ def declared_in(root: Path) -> Declared | None:
         vault = schedule.strategy.blank_vault(schedule.strategy_config, schedule.setting)
     except UserError:
         return None
+    shapes = {group: {name: tuple(value.shape) for name, value in held.items()} for group, held in vault.items()}
+    sums = schedule.strategy.sums(schedule.strategy_config) is not None
+    return Declared(
+        fields=_fields(contracts, masked=False), masked=_fields(contracts, masked=True) if sums else {}, vault=shapes
+    )
+
+
+def _fields(contracts: Contracts, *, masked: bool) -> Fields:
     fields: dict[tuple[str, str, str], frozenset[Form]] = {}
-    for purpose in (Purpose.LEARN, Purpose.SCORE):
-        for contract in (contracts.of(purpose, turn) for turn in TURNS.values()):
-            for event, form in (("release", contract.up), ("received", contract.down)):
-                for field, found in _forms(form.manifest).items():
+    for purpose in (*([Purpose.KEYS] if masked else []), Purpose.LEARN, Purpose.SCORE):
+        for contract in (contracts.of(purpose, turn, masked=masked) for turn in TURNS.values()):
+            roster = contract.roster.manifest if contract.roster else ()
+            for event, manifest in (("release", contract.sent.manifest), ("received", contract.down.manifest + roster)):
+                for field, found in _forms(manifest).items():
                     place = event, purpose.value, field
                     fields[place] = fields.get(place, frozenset()) | {found}
-    shapes = {group: {name: tuple(value.shape) for name, value in held.items()} for group, held in vault.items()}
-    return Declared(fields=fields, vault=shapes)
+    return fields
 
 
 def undeclared(site: SiteEvidence, declared: Declared) -> Iterator[Finding]:
     """Yield each field that left or came down otherwise than declared, and each group that is kept undeclared."""
     name = site.home.site
-    rows = {row.place: row for row in site.rows if row.event in ("release", "received") and not _fits(row, declared)}
+    fields = declared.fields if site.policy.secure_aggregation is None else declared.masked
+    rows = {row.place: row for row in site.rows if row.event in ("release", "received") and not _fits(row, fields)}
     for row in rows.values():
         moved = "left" if row.event == "release" else "came down"
         sentence = (
@@ -75,8 +89,8 @@ def _forms(manifest: Manifest) -> dict[str, Form]:
     }
 
 
-def _fits(row: Row, declared: Declared) -> bool:
-    return (row.kind, row.bytes) in declared.fields.get((row.event, row.purpose, row.field), frozenset())
+def _fits(row: Row, fields: Fields) -> bool:
+    return (row.kind, row.bytes) in fields.get((row.event, row.purpose, row.field), frozenset())
 
 
 def _strangers(versions: Sequence[Path], declared: Declared) -> list[str]:

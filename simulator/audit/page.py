@@ -43,8 +43,9 @@ def _text_of(entry: Entry) -> str:
         "received": "came down",
         "noted": "private training, accounted for",
     }[entry.standing]
-    again = entry.times > 1 and entry.event != "received"
-    return f"{words} (turn done {entry.times} times)" if again else words
+    again = f" (turn done {entry.times} times)" if entry.times > 1 and entry.event != "received" else ""
+    masked = f"masked: readable only as a sum of {entry.masked} sites; " if entry.masked else ""
+    return f"{masked}{words}{again}"
 
 
 def _bytes_of(found: RunAudit, site: str, kind: str) -> int:

@@ -11,7 +11,7 @@ from simulator.audit.declaring import TURNS
 from simulator.audit.model import Leaving, PlanAudit, PlannedSite
 from simulator.audit.protections import protections_of
 from simulator.contract import Contracts, Purpose
-from simulator.defending import undefended
+from simulator.defending import masked, undefended
 from simulator.report.words import counted, listed
 from simulator.schedule import Schedule, read_schedule
 from simulator.store import versions
@@ -22,10 +22,13 @@ def audit_plan(path: Path, overrides: Sequence[str]) -> PlanAudit:
     """Audit a schedule without opening its data. Raises `ConfigError` where it does not hold."""
     schedule = read_schedule(path, overrides)
     contracts = Contracts(schedule)
-    first, later = (contracts.of(Purpose.LEARN, turn) for turn in TURNS.values())
+    summed = masked(schedule)
+    keys = contracts.of(Purpose.KEYS, TURNS["first"], masked=True).sent.manifest if summed else ()
+    first, later = (contracts.of(Purpose.LEARN, turn, masked=summed).sent for turn in TURNS.values())
     scoring = contracts.of(Purpose.SCORE, TURNS["first"])
     leaving = (
-        *_fields(Purpose.LEARN, first.up.manifest, later.up.manifest),
+        *_fields(Purpose.KEYS, keys, keys),
+        *_fields(Purpose.LEARN, first.manifest, later.manifest),
         *_fields(Purpose.SCORE, scoring.up.manifest, scoring.up.manifest),
     )
     sites = tuple(_site(schedule, site, leaving) for site in schedule.timeline.sites)

@@ -8,7 +8,8 @@ from math import exp
 from simulator.audit.model import PrivacySpent, SiteAudit
 from simulator.audit.reading import Row
 from simulator.report.words import counted, listed, size
-from sites.gate import SitePolicy, spent_in
+from sites.gate import spent_in
+from sites.policy import SitePolicy
 from sites.privacy import epsilon_of
 
 # How strong a promise is (Ponomareva et al., "How to DP-fy ML", JAIR 2023, section 5.2).
@@ -67,6 +68,14 @@ def protections_of(policy: SitePolicy, spent: PrivacySpent | None = None, *, pla
         )
     if policy.dp_sgd is not None:
         found += _private(policy, spent, planned=planned)
+    if policy.secure_aggregation is not None:
+        found.append(
+            "What leaves for learning can be read in a sum alone, over all hospitals of a round, of which there must "
+            f"be {policy.secure_aggregation.least} or more (secure aggregation): masks hide each upload and cancel in "
+            "the sum. That protects from a server that keeps to the protocol. All other hospitals of a round together "
+            "with the server can work out the last one's upload; what the sum itself gives away is not covered. Scores "
+            "leave without masks."
+        )
     if policy.needs_secret:
         found.append(_secret(policy))
     return tuple(found)
@@ -110,11 +119,14 @@ def _strength(epsilon: float) -> str:
 
 
 def _secret(policy: SitePolicy) -> str:
+    noise = policy.noise is not None or policy.dp_sgd is not None
+    names = ["the noise"] * noise + ["the masks"] * (policy.secure_aggregation is not None)
+    what, comes = listed(names), "comes" if names == ["the noise"] else "come"
     if policy.simulated_secret is None:
-        return "The noise comes from a secret that was drawn at the hospital and never left it."
+        return f"{what.capitalize()} {comes} from a secret that was drawn at the hospital and never left it."
     return (
-        "This is a simulation: the noise comes from a secret that stands in the policy, so that the run can be "
-        "repeated. Who can read the policy can take the noise off."
+        f"This is a simulation: {what} {comes} from a secret that stands in the policy, so that the run can be "
+        f"repeated. Who can read the policy can take {what} off."
     )
 
 
@@ -124,6 +136,7 @@ def short_names(sites: Sequence[SiteAudit]) -> tuple[str, ...]:
     epsilons = [site.spent.epsilon for site in sites if site.spent]
     cost = f" (epsilon {max(epsilons):.1f})" if epsilons else ""
     names = {"clip": "clipping", "noise": "noise", "dp_sgd": f"DP-SGD{cost}", "most_copied": "guard against copies"}
+    names |= {"secure_aggregation": "secure aggregation"}
     return tuple(name for key, name in names.items() if key in asked)
 
 

@@ -16,7 +16,7 @@ from simulator.schedule import timeline_of
 from simulator.site import Home
 from simulator.store import Store
 from sites.errors import UserError
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.sealing import Seal, digest_of
 from sites.wire import Kind
 
@@ -25,6 +25,7 @@ class Row(BaseModel):
     """A row of a ledger or of the receipts; other keys are the chain's.
 
     clip, noise, bare: of a release, the defences in force, and its bytes that went without
+    masked, roster: of a release that can be read in a sum alone, over how many sites, and the digest of who they are
     down to delta: of private training, what it spent
     """
 
@@ -41,6 +42,8 @@ class Row(BaseModel):
     clip: float | None = None
     noise: float | None = None
     bare: int = 0
+    masked: int | None = None
+    roster: str = ""
     down: str = ""
     part: int = 0
     noise_multiplier: float = 0.0

@@ -30,6 +30,7 @@ def entries_of(site: SiteEvidence, receipts: Sequence[Row], *, complete: bool) -
             code=row.code or None,
             noise=row.noise,
             bare=row.bare,
+            masked=row.masked,
             times=counts[_identity(row)],
             standing=_standing(row, site.rows, receipts, complete=complete),
         )
@@ -46,12 +47,27 @@ def findings_of(site: SiteEvidence, receipts: Sequence[Row], *, complete: bool) 
     )
 
 
+def sums_in(sites: Sequence[SiteEvidence]) -> Iterator[Finding]:
+    """Yield each masked release of a run that ended whose sum has not as many sites as its ledger says."""
+    rows = [(site, row) for site in sites for row in site.rows if row.event == "release" and row.masked]
+    members: dict[tuple[object, ...], set[str]] = {}
+    for site, row in rows:
+        members.setdefault((row.roster, row.place), set()).add(_name(site))
+    for site, row in {(_name(site), row.roster, row.place): (site, row) for site, row in rows}.values():
+        found = len(members[row.roster, row.place])
+        if found != row.masked:
+            sentence = (
+                f"{_what(row)} left for a sum of {row.masked} sites, by whose ledgers {found} released into that sum."
+            )
+            yield _finding(site, row, "defence", sentence)
+
+
 def _identity(row: Row) -> tuple[object, ...]:
     return row.event, row.place, row.kind, row.bytes, row.sha256, row.code, row.down, row.part
 
 
 def _same(one: Row, other: Row) -> bool:
-    return (one.kind, one.bytes, one.sha256) == (other.kind, other.bytes, other.sha256)
+    return (one.kind, one.bytes, one.sha256, one.masked) == (other.kind, other.bytes, other.sha256, other.masked)
 
 
 def _standing(row: Row, rows: Sequence[Row], receipts: Sequence[Row], *, complete: bool) -> Standing:
@@ -96,6 +112,9 @@ def _breaches(site: SiteEvidence, receipts: Sequence[Row]) -> Iterator[Finding]:
     for row in (row for row in site.rows if row.event == "release" and row.purpose == Purpose.LEARN):
         if row.kind in COVERED and (row.clip, row.noise) != (site.policy.clip, site.policy.noise):
             sentence = f"{_what(row)} left without the clipping and noise that the site's policy asks for."
+            yield _finding(site, row, "defence", sentence)
+        if site.policy.secure_aggregation is not None and (row.masked or 1) < site.policy.secure_aggregation.least:
+            sentence = f"{_what(row)} left otherwise than in a sum of as many sites as the site's policy asks for."
             yield _finding(site, row, "defence", sentence)
     budget, spent = site.policy.byte_budget, sum(row.bytes for row in site.rows if row.event == "release")
     if budget is not None and spent > budget:
@@ -162,4 +181,5 @@ def _what(row: Row) -> str:
 
 
 def _form(row: Row) -> str:
-    return f"{row.kind}, {row.bytes:,} bytes, SHA-256 {row.sha256[:12]}"
+    masked = "" if row.masked is None else f", masked in a sum of {row.masked} sites"
+    return f"{row.kind}, {row.bytes:,} bytes, SHA-256 {row.sha256[:12]}{masked}"

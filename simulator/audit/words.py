@@ -22,6 +22,7 @@ PLAIN = {
     Kind.SCORE: "scores",
     Kind.IMAGE: "images of patients",
     Kind.LABEL: "outlines drawn on images of patients",
+    Kind.KEY: "public keys",
 }
 
 
@@ -55,7 +56,7 @@ def _released(sites: Sequence[SiteAudit]) -> str:
     learnt = [total for site in sites for total in site.released if total.purpose == Purpose.LEARN]
     if not any(site.released for site in sites):
         return "Nothing left any hospital."
-    scored = sum(total.bytes for site in sites for total in site.released if total.purpose != Purpose.LEARN)
+    scored = sum(total.bytes for site in sites for total in site.released if total.purpose == Purpose.SCORE)
     kinds = listed([PLAIN[kind] for kind in Kind if kind in {total.kind for total in learnt}] or ["nothing"])
     givers = sum(any(total.purpose == Purpose.LEARN for total in site.released) for site in sites)
     share = f"{counted(givers, 'hospital')} of {len(sites)} gave {kinds} ({size(sum(t.bytes for t in learnt))})"

@@ -25,6 +25,7 @@ SENSITIVITY = (
     "prompt",
     "score",
     "count",
+    "key",
 )
 
 

@@ -99,12 +99,17 @@ class _Run:
 
     @cached_property
     def kinds(self) -> dict[str, set[str]]:
-        """The kinds that each site released as it learnt, by its receipts."""
+        """The kinds that each site released as it learnt, by its receipts; of what was masked none can be read."""
         kinds: dict[str, set[str]] = {}
         for row in self.store.releases():
             if row["purpose"] == Purpose.LEARN:
-                kinds.setdefault(row["site"], set()).add(row["kind"])
+                kinds.setdefault(row["site"], set()).update([] if row.get("masked") else [row["kind"]])
         return kinds
+
+    @cached_property
+    def masked(self) -> int:
+        """Over how many sites at the least masked uploads can be read as a sum; 0 where none was masked."""
+        return min((row["masked"] for row in self.store.releases() if row.get("masked")), default=0)
 
     @cached_property
     def subjects(self) -> dict[str, Subject]:
@@ -118,7 +123,9 @@ class _Run:
             schedule=self.schedule,
             server=self.server,
             subjects=self.subjects,
-            kinds=frozenset(kind for kinds in self.kinds.values() for kind in kinds),
+            kinds=frozenset(kind for kinds in self.kinds.values() for kind in kinds)
+            if not self.masked
+            else frozenset(),
             steps=self.effort.inversion_steps,
         )
 
@@ -201,7 +208,12 @@ def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:
     if Kind.PROMPT in kinds:
         yield "a prompt says which site it is of: it is released under that site's name."
         yield "a site has one scanner in most sources; telling the scanner is then the same as telling the site."
-    if Kind.SEGMENTER not in kinds:
+    if attack.masked:
+        yield (
+            f"uploads left under masks: the server can read their sum over {attack.masked} sites or more, and none by "
+            "itself. The segmenter attacked is the server's, made of such sums; nothing is rebuilt from updates."
+        )
+    elif Kind.SEGMENTER not in kinds:
         yield "no site released a segmenter; the one attacked was made by the server of what they released."
     elif len(attack.kinds) > 1:
         yield "the segmenter attacked is the one that stood after the site's last step; it may be a mean over sites."

@@ -14,6 +14,7 @@ from sites.stream import Turn
 # Flower names an action `<category>.<action>`; the category is one of three.
 MESSAGE_TYPES: Mapping[Purpose, str] = {
     Purpose.HELLO: "query.hello",
+    Purpose.KEYS: "query.keys",
     Purpose.LEARN: "train.learn",
     Purpose.SCORE: "evaluate.score",
 }

@@ -17,7 +17,10 @@ from matplotlib.figure import Figure
 
 HEAT_LEVELS = 9
 LINES = 8
-KINDS = ("prompt", "diffusion", "generator", "segmenter", "gradient", "statistic", "count", "score", "image", "label")
+KINDS = (
+    *("prompt", "diffusion", "generator", "segmenter", "gradient"),
+    *("statistic", "count", "score", "image", "label", "key"),
+)
 _NAMES = (
     *("ink", "muted", "rule", "card", "seen", "seen-soft", "unseen", "other"),
     *(f"heat-{level}" for level in range(HEAT_LEVELS)),

@@ -15,7 +15,7 @@ BITS = {
     "mislabelled_kind": "32 a value",
     "count_field": "48 a count as tried; 64 less those of the rounding at most",
     "scores_at_home": "1 a score as tried, 32 at most",
-    "refusal_code": "3.6 a refusal, which stops the run",
+    "refusal_code": "3.8 a refusal, which stops the run",
 }
 
 

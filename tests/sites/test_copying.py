@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sites.copying import CopyTest
-from sites.gate import Code, Gate, Refused, SitePolicy
+from sites.gate import Code, Gate, Refused
 from sites.ledger import Ledger
+from sites.policy import SitePolicy
 from sites.sources.phantom import Phantom, PhantomConfig
 
 

@@ -13,8 +13,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from sites.gate import Code, Gate, Refused, SitePolicy
+from sites.gate import Code, Gate, Refused
 from sites.ledger import Ledger, first_broken, read_rows
+from sites.policy import SitePolicy
 from sites.stream import Turn
 from sites.wire import Kind, Payload, Weights, manifest_of, unpack
 
@@ -96,13 +97,14 @@ def test_a_code_is_this_number_in_every_version() -> None:
         "SITE_DIED": 11,
         "COPIES": 12,
         "UNDEFENDED": 13,
+        "OUT_OF_RANGE": 14,
     }
 
 
 def test_a_kind_is_this_word_in_every_policy() -> None:
     words = [
         *("prompt", "diffusion", "generator", "segmenter", "gradient"),
-        *("statistic", "count", "score", "image", "label"),
+        *("statistic", "count", "score", "image", "label", "key"),
     ]
     assert [str(kind) for kind in Kind] == words
 

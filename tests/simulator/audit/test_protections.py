@@ -16,7 +16,7 @@ import yaml
 from simulator.audit.auditing import audit_run
 from simulator.audit.model import PrivacySpent
 from simulator.audit.protections import protections_of
-from sites.gate import SitePolicy
+from sites.policy import SitePolicy
 from sites.privacy import DpSgd
 
 Run = Callable[..., Path]
@@ -77,6 +77,95 @@ def test_an_audit_names_the_defences_and_not_the_secret(run_tiny: Run, wardround
     assert all(sentence in html for site in audit.sites for sentence in site.defences)
     assert "sesame" not in html + (root / "audit.json").read_text()
     assert "None" not in html
+
+
+MASKED = {"admit": ["segmenter", "count", "score", "key"], "secure_aggregation": {"least": 3}}
+
+
+@pytest.fixture
+def summed(tmp_path: Path) -> str:
+    path = tmp_path / "summed.yaml"
+    path.write_text(yaml.safe_dump(MASKED))
+    return str(path)
+
+
+def test_an_audit_says_in_what_sums_releases_can_be_read(run_tiny: Run, wardround: Wardround, summed: str) -> None:
+    root = run_tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed)
+    audit = audit_run(root)
+    assert audit.findings == ()
+    assert audit.outside == ()
+    assert any(sentence.startswith("Defences in force: secure aggregation at A, B") for sentence in audit.sentences)
+    (told,) = {site.defences for site in audit.sites[:3]}
+    assert "of which there must be 3 or more (secure aggregation)" in told[0]
+    assert "All other hospitals of a round together with the server can work out the last one's upload" in told[0]
+    assert told[1] == "The masks come from a secret that was drawn at the hospital and never left it."
+    learnt = [entry for entry in audit.sites[0].entries if entry.event == "release" and entry.purpose == "learn"]
+    assert [(entry.field, entry.masked, entry.standing) for entry in learnt] == [
+        ("segmenter", 3, "receipted"),
+        ("cases", 3, "receipted"),
+    ]
+    assert wardround("audit", root)[0] == 0
+    jsonschema.validate(json.loads((root / "audit.json").read_text()), json.loads(SCHEMA.read_text()))
+    html = unescape((root / "audit.html").read_text())
+    assert "masked: readable only as a sum of 3 sites; the server has it" in html
+    assert told[0] in html
+
+
+def test_of_masked_uploads_a_message_has_the_room_of_their_sum(run_tiny: Run, summed: str) -> None:
+    audit = audit_run(run_tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed))
+    bits = {channel.name: channel.bits for channel in audit.channels}
+    sizes = {entry.field: entry.bytes for entry in audit.sites[0].entries if entry.event == "release"}
+    keys = 3 * 8 * sizes["public_key"]
+    assert bits["values"] == pytest.approx(8 * sizes["segmenter"] + keys, abs=3)
+    assert bits["counts"] == pytest.approx(8 * sizes["cases"], abs=3)
+
+
+def test_a_release_that_went_unmasked_is_found(run_tiny: Run) -> None:
+    root = run_tiny(strategy="fedavg", arrivals=[["A", "B", "C"]])
+    path = root / "sites" / "A" / "policy.yaml"
+    path.write_text(path.read_text().replace("secure_aggregation: null", "secure_aggregation: {least: 3}"))
+    found = [(finding.what, finding.field) for finding in audit_run(root).findings]
+    assert ("defence", "segmenter") in found
+    assert ("undeclared", "segmenter") in found
+    assert ("defence", "cases") in found
+
+
+def test_a_sum_of_more_or_fewer_sites_than_the_server_says_is_found(run_tiny: Run, summed: str) -> None:
+    root = run_tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed)
+    path = root / "receipts.jsonl"
+    path.write_text(path.read_text().replace('"masked": 3', '"masked": 4', 1))
+    (finding,) = audit_run(root).findings
+    assert finding.what == "differs"
+    assert "masked in a sum of 3 sites" in finding.sentence
+    assert "masked in a sum of 4 sites" in finding.sentence
+
+
+def test_a_sum_that_a_site_was_not_in_is_found(run_tiny: Run, summed: str) -> None:
+    root = run_tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed)
+    path = root / "sites" / "C" / "ledger.jsonl"
+    roster = next(json.loads(line)["roster"] for line in path.read_text().splitlines() if "roster" in json.loads(line))
+    path.write_text(path.read_text().replace(roster, "0" * 64))
+    found = [(finding.site, finding.sentence) for finding in audit_run(root).findings if finding.what == "defence"]
+    assert len(found) == 6
+    assert (
+        "A",
+        "'segmenter' of step 1, round 1 (learn) left for a sum of 3 sites, by whose ledgers 2 released into that sum.",
+    ) in found
+
+
+def test_a_plan_shows_what_leaves_under_masks(wardround: Wardround, tiny: Callable[..., Path], summed: str) -> None:
+    plan = tiny(strategy="fedavg", arrivals=[["A", "B", "C"]], policy=summed)
+    code, out, _ = wardround("audit", "--plan", plan, "--format", "json")
+    assert code == 0
+    leaving = {(one["purpose"], one["field"]): one["first"] for one in json.loads(out)["leaving"]}
+    assert leaving["keys", "public_key"] == 32
+    assert leaving["learn", "cases"] == 8
+    code, plain, _ = wardround("audit", "--plan", plan, "--set", "policy=default", "--format", "json")
+    bare = {(one["purpose"], one["field"]): one["first"] for one in json.loads(plain)["leaving"]}
+    assert 1.9 * bare["learn", "segmenter"] < leaving["learn", "segmenter"] <= 2 * bare["learn", "segmenter"]
+    code, out, _ = wardround("audit", "--plan", plan, "--set", "strategy=finetune")
+    assert code == 1
+    assert "looks at single ones with these settings" in " ".join(out.split())
 
 
 def test_a_run_without_defences_says_so(run_tiny: Run) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from simulator.exposure.again import first_turns
 from simulator.exposure.findings import Exposure, Finding
 from simulator.store import Store
+from sites.errors import UserError
 
 Run = Callable[..., Path]
 Wardround = Callable[..., tuple[int, str, str]]
@@ -43,6 +45,25 @@ def test_what_holds_no_gradient_is_not_inverted(strategy: str, run_tiny: Run, wa
     found, printed = exposed(run_tiny(strategy=strategy), wardround)
     assert found == []
     assert strategy == "ewc" or "updates of many gradient steps left" in printed
+
+
+@pytest.mark.parametrize(("strategy", "iterations"), [("scaffold", 3), ("fedavg", 1)], ids=str)
+def test_nothing_is_rebuilt_from_uploads_that_can_be_read_in_a_sum_alone(
+    strategy: str, iterations: int, run_tiny: Run, tmp_path: Path, wardround: Wardround
+) -> None:
+    """The same runs are inverted above, where each upload can be read."""
+    policy = tmp_path / "summed.yaml"
+    admit = ["segmenter", "gradient", "count", "score", "key"]
+    policy.write_text(yaml.safe_dump({"admit": admit, "secure_aggregation": {"least": 2}}))
+    keys = {"strategy": strategy, "budget": {**ONE_STEP, "iterations": iterations}, "arrivals": [["A", "B"]]}
+    folder = run_tiny(**keys, policy=str(policy))
+    found, printed = exposed(folder, wardround)
+    assert found == []
+    assert "the server can read their sum over 2 sites" in printed
+    attacked = Exposure.model_validate_json((folder / "exposure.json").read_text()).findings
+    assert [(one.site, one.released) for one in attacked if one.target == "released"] == [("A", False), ("B", False)]
+    with pytest.raises(UserError, match="can't learn again: BAD_REQUEST"):
+        list(first_turns(Store(folder)))
 
 
 def test_amplitudes_name_the_patients_they_are_of(run_tiny: Run, wardround: Wardround) -> None:
