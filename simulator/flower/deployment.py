@@ -129,7 +129,7 @@ async def _site(home: Home, place: Place) -> AsyncIterator[asyncio.subprocess.Pr
     relay = Relay(place.evidence / home.site, place.superlink)
     async with AsyncExitStack() as serving:
         command = ["flower-supernode", *options, *own]
-        async with _process(home.site, command, place, door=door_port) as (node, line):
+        async with _process(f"site-{home.site}", command, place, door=door_port) as (node, line):
             server = await relay.serve(await _door(line, home.site, place))
             serving.callback(server.close)
             yield node
@@ -172,7 +172,7 @@ async def _door(line: socket.socket, name: str, place: Place) -> socket.socket:
     except TimeoutError:
         found = []
     if not found:
-        raise WardroundError(f"the SuperNode of site '{name}' did not start; see {place.evidence / name}.log")
+        raise WardroundError(f"the SuperNode of site '{name}' did not start; see {place.evidence}/site-{name}.log")
     return socket.socket(fileno=found[0])
 
 
@@ -205,7 +205,7 @@ async def _run(
         while process.returncode is None:
             await asyncio.sleep(LOOK_SECONDS)
             for site in [site for site, node in nodes.items() if node.returncode is not None]:
-                raise WardroundError(f"the SuperNode of site '{site}' ended; see {place.evidence / site}.log")
+                raise WardroundError(f"the SuperNode of site '{site}' ended; see {place.evidence}/site-{site}.log")
             for row in store.times()[shown:]:
                 shown += 1
                 progress.advance(len(row["sites"]))
