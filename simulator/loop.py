@@ -44,7 +44,10 @@ class Exchange(Protocol):
     """Carries messages to sites and back. Both raise `SitesFailed` after every site has answered or run out of time."""
 
     def learn(self, downs: Mapping[str, Payload], turn: Turn) -> Mapping[str, Payload]:
-        """Send each site its broadcast and return their uploads, in the order of `downs`."""
+        """Send each site its broadcast and return their uploads, in the order of `downs`.
+
+        Where their policies let them be read as a sum alone, one upload comes back that stands for all.
+        """
         ...
 
     def score(self, segmenters: Mapping[str, Weights], turn: Turn) -> Mapping[str, Scores]:

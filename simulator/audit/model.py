@@ -54,8 +54,7 @@ class Finding(Frozen):
 class Entry(Frozen):
     """A release, a refusal, something received, or what private training spent, as the site's ledger has it.
 
-    noise: of a release that was noised, how much in units of the bound; bare: its bytes that left without
-    masked: of a release that can be read in a sum alone, over how many sites that is
+    noise: of a noised release, how much in units of the bound; bare: its bytes without; masked: the sites in its sum
     times: how often the same bytes are recorded; a turn that a resumed run did again is recorded twice
     standing: of a release, whether the server has it (`receipted`), it was held back after it had been recorded
         (`withheld`), a run that did not end waits for its receipt (`open`), or a finding names it (`at fault`)
