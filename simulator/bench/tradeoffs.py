@@ -23,7 +23,7 @@ from simulator.report.ink import KINDS, ink
 from simulator.report.labels import Plain, place_names
 from simulator.report.words import listed
 
-_KIND_MARKERS = dict(zip(words.SENSITIVITY, "XPDpsohv^<", strict=True))
+_KIND_MARKERS = dict(zip(words.SENSITIVITY, "XPDpsohv^<>", strict=True))
 
 
 def scatter(results: Results, schedule: str) -> Plate | None:
