@@ -114,9 +114,9 @@ def _bare(message: Message) -> object:
     return found
 
 
-def keep(root: Path, talks: dict[str, Sequence[Talk]]) -> None:
+def keep(root: Path, talks: dict[str, Sequence[Talk]], deployment: int = 1) -> None:
     """Write what sites said in one deployment into a run folder, as a deployment keeps it."""
-    folder = root / "wire" / "1"
+    folder = root / "wire" / str(deployment)
     for site, found in talks.items():
         (folder / site).mkdir(parents=True, exist_ok=True)
         rows = []

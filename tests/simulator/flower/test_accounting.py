@@ -355,3 +355,13 @@ def test_a_capture_that_was_taken_away_is_missed(exchanged: tuple[Path, Exchange
     (folder / "session.json").unlink()
     code, _, err = wardround("audit", root)
     assert (code, "session.json: does not hold the record of a deployment" in err) == (2, True)
+
+
+def test_a_run_that_went_on_in_a_second_deployment_is_accounted_for(exchanged: tuple[Path, Exchanged]) -> None:
+    root, said = exchanged
+    halves = [honest(said["A"][:2]), honest(said["A"][2:])]
+    keep(root, {"A": halves[1:], "E": [Talk()]}, deployment=2)
+    audit, site = audited(root, halves[:1], honest(said["E"]))
+    assert audit.wire is not None
+    assert (audit.findings, audit.wire.deployments) == ((), 2)
+    assert (site.up, site.fields) == (sum(len(half.up) for half in halves), site.rows)
