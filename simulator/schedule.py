@@ -126,6 +126,11 @@ class Schedule:
             most_cases=max(visit.count for visits in self.timeline.visits.values() for visit in visits),
         )
 
+    @property
+    def turn_seconds(self) -> float:
+        """How long a turn may take: what each site has for its answer, and the server, which works in it, as much."""
+        return self.config.limits.reply_seconds * (len(self.timeline.sites) + 1)
+
     def new_server(self) -> Server[Any, Any]:
         """Build the strategy's server as a run begins with it, what is random in it drawn from the run's seed."""
         with seeded(seed_of(self.config.seed, "server")):

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from simulator.audit.model import Finding
 from simulator.audit.reading import Row, SiteEvidence
-from simulator.contract import Contracts, Purpose
+from simulator.contract import Contracts, Purpose, agreed
 from simulator.store import Store
 from sites.errors import UserError
 from sites.stream import Turn
@@ -41,7 +41,7 @@ def declared_in(root: Path) -> Declared | None:
     """Return what the method of a run declares; None where the method or its source is not at hand."""
     try:
         schedule = Store(root).schedule()
-        contracts = Contracts(schedule)
+        _, contracts = agreed(schedule.as_json())
         vault = schedule.strategy.blank_vault(schedule.strategy_config, schedule.setting)
     except UserError:
         return None

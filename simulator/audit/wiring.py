@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from simulator.audit.crossing import Call, SiteWire, Surplus, WireAudit
 from simulator.audit.model import Finding
-from simulator.audit.reading import Evidence, SiteEvidence
-from simulator.contract import Contracts
+from simulator.audit.reading import Evidence, Row, SiteEvidence
+from simulator.contract import Contracts, agreed
 from simulator.report.words import counted, size
 from simulator.store import Store
 from sites.errors import UserError
 
 if TYPE_CHECKING:
-    from simulator.flower.accounting import Tally
+    from simulator.flower.accounting import Place, Tally
 
 # The stated overhead. Each constant is derived in docs/wire.md, where the measured figures are.
 CALLS_A_DEPLOYMENT = 12
@@ -46,8 +46,8 @@ def wire_of(evidence: Evidence) -> WireAudit | None:
             traffic = {name: read_traffic(session, name, objects) for name in tallies}
             for position, site in enumerate(evidence.sites):
                 name = site.home.site
-                released = {(*row.place, row.sha256) for row in site.rows if row.event == "release"}
-                tallies[name].append(Accounting(traffic[name], objects, position, released, contracts).tally())
+                accounting = Accounting(traffic[name], objects, position, _released(site), contracts)
+                tallies[name].append(accounting.tally())
     return WireAudit(
         apart=all(session.apart for session in sessions),
         flwr=", ".join(sorted({session.flwr for session in sessions})),
@@ -58,9 +58,14 @@ def wire_of(evidence: Evidence) -> WireAudit | None:
 
 def _contracts(root: Path) -> Contracts | None:
     try:
-        return Contracts(Store(root).schedule())
+        return agreed(Store(root).schedule().as_json())[1]
     except UserError:
         return None
+
+
+def _released(site: SiteEvidence) -> dict[Place, Row]:
+    """Return what a site's ledger says that it released, by turn, field and SHA-256."""
+    return {(*row.place, row.sha256): row for row in site.rows if row.event == "release"}
 
 
 def _site(site: SiteEvidence, tallies: Sequence[Tally], evidence: Evidence) -> SiteWire:
@@ -69,7 +74,7 @@ def _site(site: SiteEvidence, tallies: Sequence[Tally], evidence: Evidence) -> S
     replies, objects = sum(tally.replies for tally in tallies), sum(tally.objects for tally in tallies)
     most = CALLS_A_DEPLOYMENT * len(tallies) + CALLS_A_REPLY * replies + objects + ceil(seconds / SECONDS_A_CALL)
     seen = {place for tally in tallies for place in tally.seen}
-    rows = {(*row.place, row.sha256): row for row in site.rows if row.event == "release"}
+    rows = _released(site)
     taken = {row.place for row in evidence.receipts.get(site.home.site, ())}
     calls: dict[str, Counter[str]] = {}
     surplus: Counter[str] = Counter()

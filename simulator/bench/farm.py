@@ -38,15 +38,12 @@ class Job:
 
     @classmethod
     def of(cls, trial: Trial, root: Path) -> Job:
-        """Return the job of a trial, which has for a turn what its schedule gives a site to answer, for each of them.
-
-        The server, which works in the same turn, counts as one more. A hung site can't be left on the local grid.
-        """
+        """Return the job of a trial. A turn that goes on beyond its schedule's bound hangs the local grid for good."""
         return cls(
             identity=trial.identity,
             root=root.resolve(),
             schedule=trial.schedule.as_json(),
-            patience=trial.schedule.config.limits.reply_seconds * (len(trial.schedule.timeline.sites) + 1),
+            patience=trial.schedule.turn_seconds,
         )
 
 

@@ -84,9 +84,10 @@ async def _deploy(store: Store, progress: Progress, site_app: str) -> None:
         )
         progress.doing(f"starting a SuperLink and {len(homes)} SuperNodes")
         async with _session(place), AsyncExitStack() as running:
-            await running.enter_async_context(_superlink(place))
-            nodes = {home.site: await running.enter_async_context(_site(home, place)) for home in homes}
-            await _run(store, place, progress, nodes, site_app)
+            parts = {"superlink": await running.enter_async_context(_superlink(place))}
+            for home in homes:
+                parts[_log_of(home.site)] = await running.enter_async_context(_site(home, place))
+            await _run(store, place, progress, parts, site_app)
     if not store.done:
         told = store.failures()[-1:] or (f"the run did not end; {place.evidence} holds the logs of its parts",)
         raise WardroundError(told[0])
@@ -111,12 +112,12 @@ async def _session(place: Place) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _superlink(place: Place) -> AsyncIterator[None]:
+async def _superlink(place: Place) -> AsyncIterator[asyncio.subprocess.Process]:
     host, port = place.superlink
     options = ["--insecure", "--disable-runtime-dependency-installation", "--host", host, "--port", str(port)]
-    async with _process("superlink", ["flower-superlink", *options], place):
+    async with _process("superlink", ["flower-superlink", *options], place) as (process, _):
         await _answering(place)
-        yield
+        yield process
 
 
 @asynccontextmanager
@@ -129,7 +130,7 @@ async def _site(home: Home, place: Place) -> AsyncIterator[asyncio.subprocess.Pr
     relay = Relay(place.evidence / home.site, place.superlink)
     async with AsyncExitStack() as serving:
         command = ["flower-supernode", *options, *own]
-        async with _process(f"site-{home.site}", command, place, door=door_port) as (node, line):
+        async with _process(_log_of(home.site), command, place, door=door_port) as (node, line):
             server = await relay.serve(await _door(line, home.site, place))
             serving.callback(server.close)
             yield node
@@ -172,7 +173,7 @@ async def _door(line: socket.socket, name: str, place: Place) -> socket.socket:
     except TimeoutError:
         found = []
     if not found:
-        raise WardroundError(f"the SuperNode of site '{name}' did not start; see {place.evidence}/site-{name}.log")
+        raise WardroundError(f"the SuperNode of site '{name}' did not start; see {place.evidence}/{_log_of(name)}.log")
     return socket.socket(fileno=found[0])
 
 
@@ -189,9 +190,9 @@ async def _answering(place: Place) -> None:
 
 
 async def _run(
-    store: Store, place: Place, progress: Progress, nodes: Mapping[str, asyncio.subprocess.Process], site_app: str
+    store: Store, place: Place, progress: Progress, parts: Mapping[str, asyncio.subprocess.Process], site_app: str
 ) -> None:
-    """Hand the apps to the SuperLink, and wait for the end of the run. Raises `WardroundError` where a node ends."""
+    """Hand the apps to the SuperLink, and wait for the end of the run. Raises `WardroundError` where a part ends."""
     app, home = place.scratch / "app", Path(place.environment("run")["FLWR_HOME"])
     write_whole(app / "pyproject.toml", PROJECT)
     write_whole(app / "apps.py", _apps(site_app))
@@ -204,8 +205,8 @@ async def _run(
         progress.doing("running")
         while process.returncode is None:
             await asyncio.sleep(LOOK_SECONDS)
-            for site in [site for site, node in nodes.items() if node.returncode is not None]:
-                raise WardroundError(f"the SuperNode of site '{site}' ended; see {place.evidence}/site-{site}.log")
+            for name in [name for name, part in parts.items() if part.returncode is not None]:
+                raise WardroundError(f"a part of the deployment ended; see {place.evidence}/{name}.log")
             for row in store.times()[shown:]:
                 shown += 1
                 progress.advance(len(row["sites"]))
@@ -219,6 +220,10 @@ def _apps(site_app: str) -> str:
         f"from {site_app} import app as site\n\n"
         '__all__ = ["server", "site"]\n'
     )
+
+
+def _log_of(site: str) -> str:
+    return f"site-{site}"
 
 
 def _found(command: str) -> str:

@@ -120,7 +120,7 @@ class FlowerExchange:
         )
 
     def _message(self, content: RecordDict, purpose: Purpose, node: int) -> Message:
-        ttl = self._schedule.config.limits.reply_seconds * (len(self._schedule.timeline.sites) + 1)
+        ttl = self._schedule.turn_seconds
         return self._grid.create_message(content, MESSAGE_TYPES[purpose], node, group_id="", ttl=ttl)
 
     def _send(self, purpose: Purpose, messages: Iterable[Message]) -> dict[str, Reply]:

@@ -14,6 +14,8 @@ from simulator.bench.ranks import rank
 from simulator.bench.results import Results
 from simulator.bench.scores import SCORES, SEEN
 from simulator.bench.statistics import Comparison, Estimate, Verdict, compare
+from simulator.report.ink import KINDS, ink
+from sites.wire import Kind
 
 GAP = Estimate(trials=10, mean=0.042, deviation=0.01, low=0.031, high=0.053)
 FOUND = Comparison(
@@ -181,3 +183,8 @@ def test_ranks_say_what_friedman_found(results: Results) -> None:
     assert "over 8 trials that all share: best joint" in text
     assert "2 trials left out" in text
     assert "They differ (Friedman, p < .001); ranks closer than 2.67" in text
+
+
+def test_every_kind_that_may_leave_has_a_place_in_the_order_and_a_colour() -> None:
+    assert set(words.SENSITIVITY) == set(KINDS) == {kind.value for kind in Kind}
+    assert len({ink(f"kind-{kind}") for kind in KINDS}) == len(KINDS)
