@@ -44,7 +44,7 @@ def channels_of(sites: Sequence[SiteAudit]) -> tuple[Channel, ...]:
     rounding = {site.site: int(site.policy.settings.get("round_counts_to", "1")) for site in sites}
     counted = sum(total.bytes // 8 for site in sites for total in site.released if total.kind is Kind.COUNT)
     unit = min(rounding.values(), default=1)
-    told = f"counts leave rounded to a multiple of {unit}, at 64 bits each at most less {log2(unit):.1f}"
+    told = f"counts, at {64 - log2(unit):.4g} bits each" + (f": rounded to multiples of {unit}" if unit > 1 else "")
     return (
         Channel(
             name=VALUES,

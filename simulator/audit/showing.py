@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -127,23 +128,30 @@ def wire_table(wire: WireAudit) -> Table:
 
 
 def bench_table(found: BenchAudit) -> Table:
-    """Return the strategies side by side: mean bytes that left a trial by kind, and what the default policy says."""
-    table = _table(f"{found.name}: what left in a trial", "schedule", "strategy", "trials", "left")
-    for column in ("came down", "kept", "refusals", "findings", "defences", "default policy"):
-        table.add_column(column, justify="left" if column.startswith("def") else "right")
+    """Return the strategies side by side: mean bytes that left a trial by kind, and what the default policy says.
+
+    Schedules and defences have a column where there is anything to tell apart.
+    """
+    several = len({one.schedule for one in found.compared}) > 1
+    defended = any(one.defences for one in found.compared)
+    table = _table(f"{found.name}: what left in a trial, on average", *["schedule"] * several, "strategy")
+    table.box = SIMPLE_HEAD
+    table.add_column("left", no_wrap=True)
+    for column in ("down", "kept", "refused", "findings"):
+        table.add_column(column, justify="right")
+    for column in (*["defences"] * defended, "default policy"):
+        table.add_column(column)
     for one in found.compared:
-        refused = ", ".join(one.outside)
         table.add_row(
-            one.schedule,
+            *[one.schedule] * several,
             one.strategy,
-            f"{one.audited} of {one.trials}",
-            ", ".join(f"{kind} {size(count)}" for kind, count in one.released.items()) or NONE,
+            "\n".join(f"{kind} {size(count)}" for kind, count in one.released.items()) or NONE,
             size(one.received),
             size(one.kept),
             str(one.refusals),
             str(one.findings),
-            ", ".join(one.defences) or NONE,
-            f"[bold red]refuses {refused}[/bold red]" if refused else "admits",
+            *["\n".join(one.defences) or NONE] * defended,
+            f"[bold red]refuses {', '.join(one.outside)}[/bold red]" if one.outside else "admits",
         )
     return table
 
@@ -173,10 +181,6 @@ def kinds_text(totals: Iterable[Total]) -> str:
     sums: dict[str, int] = {}
     for total in totals:
         sums[total.kind] = sums.get(total.kind, 0) + total.bytes
-    return _sizes(sums)
-
-
-def _sizes(sums: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {size(count)}" for kind, count in sums.items()) or NONE
 
 

@@ -69,23 +69,32 @@ def draw_points(
     up: str,
     chance: float | None = None,
 ) -> Figure:
-    """Draw each strategy's two estimates as a point with error bars; a dotted line stands at chance, if any."""
+    """Draw each strategy's two estimates, both in 0..1, as a point with error bars; a dotted line stands at chance."""
     figure = Figure(figsize=(6.6, max(4.6, 2.6 + 0.16 * len(points))), layout="constrained")
     axes = figure.subplots()
     if chance is not None:
         axes.axvline(chance, color=ink("other"), linewidth=1.0, linestyle=(0, (2, 2)))
-    for name, look in looks(results).items():
-        if name in points:
-            _point(axes, *points[name], **{**look, "linestyle": "none"}, markersize=7)
+    shown = {name: look for name, look in looks(results).items() if name in points}
+    for name, look in shown.items():
+        _point(axes, *points[name], **{**look, "linestyle": "none"}, markersize=7)
     axes.margins(0.18)
+    _hold_to_unit(axes)
     axes.grid(linewidth=0.8)
     axes.tick_params(length=0)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(Plain(useOffset=False))
-    place_names(figure, axes, {name: (one.mean, other.mean) for name, (one, other) in points.items()})
+    places = {name: (one.mean, other.mean) for name, (one, other) in points.items()}
+    place_names(figure, axes, places, {name: look["color"] for name, look in shown.items()})
     return figure
+
+
+def _hold_to_unit(axes: Axes) -> None:
+    """Show no more than 0..1 and room for a mark at either end: an interval may reach further than a score can."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    axes.set_xlim(max(left, -0.03), min(right, 1.03))
+    axes.set_ylim(max(low, -0.03), min(high, 1.03))
 
 
 def costs(results: Results, schedule: str) -> Plate | None:
@@ -150,7 +159,7 @@ def _costs(
     figure.legend(handles=marks, loc="outside upper left", ncols=across, title=title, alignment="left")
     for axes, price in zip((left, right), prices, strict=True):
         priced = {name: (price[name].mean, one.mean) for name, one in found.items() if math.isfinite(price[name].mean)}
-        place_names(figure, axes, priced)
+        place_names(figure, axes, priced, {name: _kind_ink(worst[name]) for name in priced})
     return figure
 
 

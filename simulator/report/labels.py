@@ -66,11 +66,13 @@ def step_ticks(steps: int) -> list[int]:
     return list(range(1, steps + 1, stride))
 
 
-def place_names(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+def place_names(
+    figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float]], colours: Mapping[str, str]
+) -> None:
     """Write a name beside each point, where no point, error bar or other name is in the way.
 
     To be called once the axes have their limits: it fixes the figure's layout. A name that must stand off its point
-    is tied to it by a thin line.
+    is tied to it by a thin line of the point's colour.
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -83,7 +85,7 @@ def place_names(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, fl
         )
         taken.append(_settle(text, taken, room))
         if math.hypot(*text.xyann) > 15:
-            tie = {"arrowstyle": "-", "color": ink("muted"), "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+            tie = {"arrowstyle": "-", "color": colours[name], "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
             axes.annotate("", point, xytext=text.xyann, textcoords="offset points", arrowprops=tie)
 
 
