@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from sites.stream import Arrival, Case
 from sites.vault import Vault
@@ -96,20 +97,10 @@ def validation_loss(network: nn.Module, images: Tensor, masks: Tensor) -> float:
     return loss
 
 
-@torch.no_grad()
 def measure_norms(network: nn.Module, weights: Weights, images: Tensor, batch: int) -> None:
     """Give a network other parameters, and let its batch norms measure the training slices anew."""
     network.load_state_dict(dict(weights), strict=False)
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    for part in torch.split(images, batch):
-        network(part)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
+    update_bn(torch.split(images, batch), network)
 
 
 def divided(cases: Sequence[Case]) -> tuple[Sequence[Case], Sequence[Case]]:

@@ -12,7 +12,7 @@ from sites.wire import Kind
 LIMITS = (
     "Weights can memorise: what left as admitted weights or statistics may hold a patient's image in part or whole.",
     "Timing is visible: how long a site takes, and whether it answers, is seen by the server.",
-    "Hostile code inside a strategy's `learn` is not contained: it may open files and network connections of its own.",
+    "Hostile code inside a strategy is not contained: it may open files and network connections of its own.",
     "Output below Python is not caught: native code that writes to the process's own file descriptors is not logged.",
     "A kind is the strategy's own word for a tensor: the gate checks its name, form and size, not its meaning.",
     "Ledgers and seals of a simulation lie in one run folder: who may rewrite all of it can make them agree.",
