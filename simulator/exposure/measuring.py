@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
@@ -223,19 +224,16 @@ def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:
 
 
 def _table(found: Exposure) -> Table:
+    """Lay the findings out for a terminal of 80 columns; numbers of patients are in the sentences and the JSON."""
     table = Table(title=f"Exposure of {found.schedule}, {found.strategy}, {found.replays} replays a site")
-    for column in ("target", "site", "attack", "measure", "value", "95 % interval", "chance", "patients"):
-        table.add_column(column, justify="right" if column in ("value", "95 % interval", "chance") else "left")
+    table.box = SIMPLE_HEAD
+    for column in ("target", "site", "attack", "measure"):
+        table.add_column(column)
+    for column in ("value", "95 % interval", "chance"):
+        table.add_column(column, justify="right")
     for row in found.findings:
-        mark = "[bold]" if row.exposes else ""
-        table.add_row(
-            row.target,
-            row.site,
-            row.attack,
-            row.measure,
-            f"{mark}{row.value:.2f}",
-            f"{row.low:.2f}-{row.high:.2f}",
-            f"{row.chance:.2f}",
-            f"{row.patients} + {row.others}",
-        )
+        value, low, high, chance = (f"{number:.2f}" for number in (row.value, row.low, row.high, row.chance))
+        shown = f"[bold]{value}[/bold]" if row.exposes else value
+        measure = row.measure.removeprefix("share of ")
+        table.add_row(row.target, row.site, row.attack, measure, shown, f"{low} to {high}", chance)
     return table

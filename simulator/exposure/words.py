@@ -20,6 +20,14 @@ _WHO = {
     "other patient control": "Control, what was rebuilt of one patient of site {site}, held against another: ",
 }
 
+_BY = {
+    "segmentation loss": "by how well the segmenter fits them",
+    "denoising loss": "by how well the generator takes noise off them",
+    "SecMI": "by how surely the generator finds back to them (SecMI)",
+    "copy test": "a replay is nearer to than patients of the site are to each other",
+    "extraction": "replays come back to again and again",
+}
+
 
 def _what(found: Finding) -> str:
     if found.measure == "correlation":
@@ -33,7 +41,7 @@ def _what(found: Finding) -> str:
     if found.measure == "AUC":
         return (
             f"shown one patient who was trained on and one who was not, an attacker who has both patients' images "
-            f"picks the right one {share} times in 100 ({interval}); guessing reaches {chance}."
+            f"picks the right one {share} times in 100 {_BY[found.attack]} ({interval}); guessing reaches {chance}."
         )
     if found.measure == "share of patients":
         count = round(found.value * found.patients)
@@ -43,8 +51,8 @@ def _what(found: Finding) -> str:
                 f"one whose amplitudes were released; of patients never trained on, of {chance} %."
             )
         return (
-            f"{count} of {found.patients} patients ({interval} %) have an image that replays give away; of patients "
-            f"never trained on, {chance} % seem to by chance."
+            f"{count} of {found.patients} patients ({interval} %) have an image that {_BY[found.attack]}; of patients "
+            f"never trained on, {chance} %."
         )
     return f"{share} of 100 images ({interval}) are told to be of this site; guessing reaches {chance}."
 
