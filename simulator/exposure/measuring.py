@@ -229,11 +229,11 @@ def _table(found: Exposure) -> Table:
     table.box = SIMPLE_HEAD
     for column in ("target", "site", "attack", "measure"):
         table.add_column(column)
-    for column in ("value", "95 % interval", "chance"):
+    for column in ("value", "95 % CI", "chance"):
         table.add_column(column, justify="right")
     for row in found.findings:
         value, low, high, chance = (f"{number:.2f}" for number in (row.value, row.low, row.high, row.chance))
         shown = f"[bold]{value}[/bold]" if row.exposes else value
         measure = row.measure.removeprefix("share of ")
-        table.add_row(row.target, row.site, row.attack, measure, shown, f"{low} to {high}", chance)
+        table.add_row(row.target, row.site, row.attack, measure, shown, f"{low}-{high}", chance)
     return table
