@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -20,6 +20,7 @@ from simulator.audit.plans import audit_plan
 from simulator.report.words import NONE, counted, size
 from simulator.terminal import out
 from sites.files import write_whole
+from sites.wire import Kind
 
 CHANGED = ("ledger", "seal", "policy", "unreadable")
 
@@ -99,8 +100,10 @@ def place_of(trial: Trial) -> str:
 
 def run_table(found: RunAudit) -> Table:
     """Return a row for each site: what left, what was refused, what came down, what it keeps, and its findings."""
-    table = _table(f"{found.name}: what left each site of '{found.run}'", "site", "left for learning", "scores")
-    for column in ("refused", "came down", "kept", "rows", "findings"):
+    table = _table(f"{found.name}: what left each site of '{found.run}'", "site")
+    table.box, table.pad_edge = SIMPLE_HEAD, False
+    table.add_column("left for learning", no_wrap=True)
+    for column in ("scores", "refused", "down", "kept", "rows", "findings"):
         table.add_column(column, justify="left" if column == "refused" else "right")
     for site in found.sites:
         table.add_row(
@@ -135,7 +138,7 @@ def bench_table(found: BenchAudit) -> Table:
     several = len({one.schedule for one in found.compared}) > 1
     defended = any(one.defences for one in found.compared)
     table = _table(f"{found.name}: what left in a trial, on average", *["schedule"] * several, "strategy")
-    table.box = SIMPLE_HEAD
+    table.box, table.pad_edge = SIMPLE_HEAD, False
     table.add_column("left", no_wrap=True)
     for column in ("down", "kept", "refused", "findings"):
         table.add_column(column, justify="right")
@@ -145,7 +148,7 @@ def bench_table(found: BenchAudit) -> Table:
         table.add_row(
             *[one.schedule] * several,
             one.strategy,
-            "\n".join(f"{kind} {size(count)}" for kind, count in one.released.items()) or NONE,
+            _lines_of(one.released),
             size(one.received),
             size(one.kept),
             str(one.refusals),
@@ -177,11 +180,15 @@ def policy_table(found: PlanAudit) -> Table:
 
 
 def kinds_text(totals: Iterable[Total]) -> str:
-    """Write kinds with their bytes; a dash where there is none."""
-    sums: dict[str, int] = {}
+    """Write kinds with their bytes, each on a line of its own; a dash where there is none."""
+    sums: dict[Kind, float] = {}
     for total in totals:
         sums[total.kind] = sums.get(total.kind, 0) + total.bytes
-    return ", ".join(f"{kind} {size(count)}" for kind, count in sums.items()) or NONE
+    return _lines_of(sums)
+
+
+def _lines_of(sums: Mapping[Kind, float]) -> str:
+    return "\n".join(f"{kind} {size(count)}" for kind, count in sums.items()) or NONE
 
 
 def _kept(site: SiteAudit) -> int:
