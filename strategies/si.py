@@ -44,7 +44,7 @@ class Config(AnchoredConfig):
     Strength 0 with the newest site's statistics is fine-tuning.
     """
 
-    strength: float = Field(default=30.0, ge=0)
+    strength: float = Field(default=10.0, ge=0)
     damping: float = Field(default=1e-3, gt=0)
 
 
