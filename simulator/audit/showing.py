@@ -101,7 +101,6 @@ def place_of(trial: Trial) -> str:
 def run_table(found: RunAudit) -> Table:
     """Return a row for each site: what left, what was refused, what came down, what it keeps, and its findings."""
     table = _table(f"{found.name}: what left each site of '{found.run}'", "site")
-    table.box, table.pad_edge = SIMPLE_HEAD, False
     table.add_column("left for learning", no_wrap=True)
     for column in ("scores", "refused", "down", "kept", "rows", "findings"):
         table.add_column(column, justify="left" if column == "refused" else "right")
@@ -138,7 +137,6 @@ def bench_table(found: BenchAudit) -> Table:
     several = len({one.schedule for one in found.compared}) > 1
     defended = any(one.defences for one in found.compared)
     table = _table(f"{found.name}: what left in a trial, on average", *["schedule"] * several, "strategy")
-    table.box, table.pad_edge = SIMPLE_HEAD, False
     table.add_column("left", no_wrap=True)
     for column in ("down", "kept", "refused", "findings"):
         table.add_column(column, justify="right")
@@ -196,7 +194,7 @@ def _kept(site: SiteAudit) -> int:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title)
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column)
     return table

@@ -225,8 +225,8 @@ def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:
 
 def _table(found: Exposure) -> Table:
     """Lay the findings out for a terminal of 80 columns; numbers of patients are in the sentences and the JSON."""
-    table = Table(title=f"Exposure of {found.schedule}, {found.strategy}, {found.replays} replays a site")
-    table.box = SIMPLE_HEAD
+    title = f"Exposure of {found.schedule}, {found.strategy}, {found.replays} replays a site"
+    table = Table(title=title, box=SIMPLE_HEAD)
     for column in ("target", "site", "attack", "measure"):
         table.add_column(column)
     for column in ("value", "95 % CI", "chance"):

@@ -146,8 +146,12 @@ def train_aligned(
         first, second = (domain.draw(half, generator, augmenter) for domain in pair)
         if scanners:
             first, second = (Batch(augmenter.shifted(drawn.images), drawn.masks) for drawn in (first, second))
-        gradient, cosine = _gradient(network, loss_of, (first, second), term, config)
-        if term != "plain":
+        if term == "plain":
+            gradient = _plain_gradient(network, loss_of, first, second)
+        else:
+            gradient, cosine = aligned_gradient(
+                network, loss_of, first, second, inner_step=config.inner_step, exact=config.exact
+            )
             getattr(cosines, term).append(cosine)
         for parameter, value in zip(parameters, gradient, strict=True):
             parameter.grad = value
@@ -155,14 +159,11 @@ def train_aligned(
         if not config.averaged:
             schedule.step()
         average.update_parameters(network)
+    network.load_state_dict(average.module.state_dict())
     if config.averaged:
-        network.load_state_dict(average.module.state_dict())
-        share = -(-batch // len(every))
-        drawn = (
-            [domain.draw(share, generator, augmenter) for domain in every]
-            for _ in range(max(1, iterations // NORM_EVERY))
-        )
-        update_bn((torch.cat([part.images for part in parts]) for parts in drawn), network)
+        share, count = -(-batch // len(every)), max(1, iterations // NORM_EVERY)
+        drawn = ([domain.draw(share, generator, augmenter).images for domain in every] for _ in range(count))
+        update_bn(map(torch.cat, drawn), network)
     return cosines
 
 
@@ -173,16 +174,11 @@ def _term(config: AlignmentConfig, past: bool, generator: torch.Generator) -> Te
     return "arbitrary" if float(torch.rand((), generator=generator)) < share else other
 
 
-def _gradient(
-    network: nn.Module, loss_of: Loss, sides: tuple[Batch, Batch], term: Term, config: AlignmentConfig
-) -> tuple[list[Tensor], float]:
-    """Return the gradient of a term, and its cosine; plain is L_first(theta) + L_second(theta), its cosine left out."""
-    first, second = sides
-    if term != "plain":
-        return aligned_gradient(network, loss_of, first, second, inner_step=config.inner_step, exact=config.exact)
+def _plain_gradient(network: nn.Module, loss_of: Loss, first: Batch, second: Batch) -> list[Tensor]:
+    """Return the gradient of L_first(theta) + L_second(theta): no inner step, so no alignment."""
     images, masks = torch.cat([first.images, second.images]), torch.cat([first.masks, second.masks])
     loss = 2.0 * loss_of(network(images), masks)
-    return list(torch.autograd.grad(loss, list(network.parameters()))), float("nan")
+    return list(torch.autograd.grad(loss, list(network.parameters())))
 
 
 def _pick(domains: Sequence[Domain], generator: torch.Generator) -> Domain:

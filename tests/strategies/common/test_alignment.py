@@ -193,8 +193,16 @@ def test_other_scanners_are_simulated_where_there_is_augmentation_and_at_the_fir
         config = AlignmentConfig(orientational=arbitrary, arbitrary=arbitrary, scanners=scanners)
         optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         train_aligned(
-            *(net, of_mean, site, [site] * past, config),
-            **{"optimizer": optimizer, "iterations": 3, "batch": 8, "seed": 0, "augmentation": augmentation},
+            net,
+            of_mean,
+            site,
+            [site] * past,
+            config,
+            optimizer=optimizer,
+            iterations=3,
+            batch=8,
+            seed=0,
+            augmentation=augmentation,
         )
     assert torch.equal(*(torch.cat(net.shown) for net in nets)) is not changed
 
