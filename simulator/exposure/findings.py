@@ -32,7 +32,7 @@ Measure = Literal["AUC", "share of patients", "share of images", "correlation"]
 class Finding(BaseModel):
     """What one attack reached on one target.
 
-    site: whose patients are attacked
+    site: whose patients are attacked; "all" where one control serves all sites
     released: whether the site itself released what was attacked (else the server made it of the releases)
     value, low, high: what the attack reached, with its 95 % interval, in 0..1 (a correlation in -1..1)
     chance: what it would reach if nothing were exposed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -195,11 +195,28 @@ class _Run:
         classifier = site_classifier(
             setting, torch.cat(real), labels, max(1, PASSES * len(labels) // setting.budget.batch)
         )
+        yield self._untold(subjects, [hits(classifier, images, row) for row, images in enumerate(self._noise(made))])
         for row, (site, images) in enumerate(made.items()):
             others = slices_of(subjects[site].others)[0]
             control = self._control(subjects[site], "real images control")
             yield control.on_site(hits(classifier, others, row), len(made))
             yield self._assault(subjects[site], *GENERATES).on_site(hits(classifier, images, row), len(made))
+
+    def _noise(self, made: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Yield, for each site, pictures that a generator which saw no site draws in its name."""
+        setting = self.schedule.setting
+        generator = untrained_generator(next(iter(self.server.generators().values())), setting)
+        for site, images in made.items():
+            yield sample(generator, len(images), seed_of(setting.seed, "exposure", "untrained", site))[0]
+
+    def _untold(self, subjects: Mapping[str, Subject], right: Sequence[Tensor]) -> Finding:
+        """Return the negative control of all sites at once: by itself a share is 0 or 1 if all noise looks alike."""
+        everyone = Subject(
+            site="all",
+            patients=tuple(case for subject in subjects.values() for case in subject.patients),
+            others=tuple(case for subject in subjects.values() for case in subject.others),
+        )
+        return self._control(everyone, "untrained control").on_site(torch.cat(list(right)), len(right))
 
 
 def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:

@@ -7,7 +7,13 @@ from simulator.exposure.findings import Finding
 
 def sentence(found: Finding) -> str:
     """Say what an attack found, what guessing would have found, and what that means."""
-    return f"{_WHO[found.target].format(site=found.site)}{_what(found)} {_verdict(found)}"
+    return f"{_who(found)}{_what(found)} {_verdict(found)}"
+
+
+def _who(found: Finding) -> str:
+    if (found.attack, found.target) == ("site of replays", "untrained control"):
+        return "Control, pictures that a network which saw no site draws in the name of each: "
+    return _WHO[found.target].format(site=found.site)
 
 
 _WHO = {
@@ -54,7 +60,8 @@ def _what(found: Finding) -> str:
             f"{count} of {found.patients} patients ({interval} %) have an image that {_BY[found.attack]}; of patients "
             f"never trained on, {chance} %."
         )
-    return f"{share} of 100 images ({interval}) are told to be of this site; guessing reaches {chance}."
+    whose = "the site named" if found.target == "untrained control" else "this site"
+    return f"{share} of 100 images ({interval}) are told to be of {whose}; guessing reaches {chance}."
 
 
 def _verdict(found: Finding) -> str:

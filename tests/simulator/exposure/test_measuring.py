@@ -32,8 +32,12 @@ def test_a_generator_is_attacked_for_each_site(name: str, run_tiny: Run, small: 
     each = ["segmentation loss", "denoising loss", "SecMI", "copy test", "extraction"]
     sites = [(site, "site of replays") for site in "AB"]
     assert attacks(found) == [(site, attack) for site in "AB" for attack in each] + sites
-    assert attacks(found, "over-trained control") == attacks(found, "untrained control") == [("A", a) for a in each]
+    assert attacks(found, "over-trained control") == [("A", attack) for attack in each]
+    assert attacks(found, "untrained control") == [*(("A", attack) for attack in each), ("all", "site of replays")]
     assert attacks(found, "real images control") == sites
+    noise = next(row for row in found.findings if (row.site, row.attack) == ("all", "site of replays"))
+    assert not noise.exposes
+    assert "As it should be, nothing is found." in noise.sentence
     released = {finding.attack: finding.released for finding in found.findings if finding.target == "released"}
     assert released["SecMI"]
     assert released["segmentation loss"] == (name == "smdr_onsite")
