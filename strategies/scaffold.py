@@ -1,11 +1,13 @@
 """SCAFFOLD: federated averaging whose sites correct their gradients by control variates.
 
 Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020, algorithm 1: a site
-steps along g_i(y) - c_i + c, and renews c_i by option I, its mean gradient at the broadcast segmenter x; c is the mean
-of all c_i. What is adapted to arrival schedules: variates are those of one step, since who is online changes with it,
-so that the first round of a step is uncorrected (give the budget several rounds); sites weigh by cases in both means;
-the corrected gradient goes to AdamW, as every strategy's does. A site's c_i is in its vault. With `correct: false` this
-is federated averaging.
+steps along g_i(y) - c_i + c, and renews c_i by option II, the mean of its gradients g_i(y) along the way; c is the mean
+of all c_i. (Option I, the gradient at the broadcast segmenter, is large where a scanner is new, and stays so for a
+whole round: segmenters were lost by it.) What is adapted to arrival schedules: variates are those of one step, since
+who is online changes with it, so that the first round of a step is uncorrected (give the budget several rounds); sites
+weigh by cases in both means. Sites descend by plain SGD, as in the paper, where other strategies take AdamW, which
+makes a whole step of a correction however small, and runs off along it. A site's c_i is in its vault. With
+`correct: false` this is federated averaging by the same SGD.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from sites.stream import Arrival
@@ -26,7 +29,6 @@ from strategies.common.segmenter import (
     Descent,
     blank_segmenter,
     build_segmenter,
-    descent_of,
     minibatches,
     segmentation_loss,
     slices_of,
@@ -38,9 +40,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Config(StrategyConfig):
-    """Settings of SCAFFOLD. correct: whether gradients are corrected."""
+    """Settings of SCAFFOLD.
+
+    correct: whether gradients are corrected
+    rate: the learning rate of a site's SGD, which falls along a half cosine to zero
+    """
 
     correct: bool = True
+    rate: float = Field(default=0.3, gt=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +107,10 @@ def parameters_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.named_parameters()}
 
 
-def mean_gradient(network: nn.Module, loss_of: Loss, parts: Iterable[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Return the gradient of a mean loss over all that the parts hold, each counting by its rows (option I)."""
-    parameters = dict(network.named_parameters())
-    total, rows = {name: torch.zeros_like(value) for name, value in parameters.items()}, 0
-    for images, masks in parts:
-        gradients = torch.autograd.grad(loss_of(network(images), masks), list(parameters.values()))
-        for part, gradient in zip(total.values(), gradients, strict=True):
-            part.add_(len(images) * gradient)
-        rows += len(images)
-    return {name: value / rows for name, value in total.items()}
+def sgd_of(network: nn.Module, rate: float, iterations: int) -> Descent:
+    """Return plain SGD over a network's parameters, and a learning rate that falls to zero."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
 
 
 def train_corrected(
@@ -118,43 +119,43 @@ def train_corrected(
     parts: Iterable[tuple[Tensor, Tensor]],
     correction: Weights,
     descent: Descent,
-) -> None:
-    """Train a network in place along g(y) + correction, one step for each part."""
+) -> dict[str, Tensor]:
+    """Train a network in place along g(y) + correction, one step for each part; return the mean of all g(y)."""
     optimizer, schedule = descent
+    total, steps = {name: torch.zeros_like(value) for name, value in parameters_of(network).items()}, 0
     for images, masks in parts:
         optimizer.zero_grad()
         torch.autograd.backward(loss_of(network(images), masks))
         for name, value in network.named_parameters():
             assert value.grad is not None
+            total[name] += value.grad
             value.grad += correction[name]
         optimizer.step()
         schedule.step()
+        steps += 1
+    return {name: value / steps for name, value in total.items()}
 
 
 def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, vault: Vault) -> Upload:
     """Train the broadcast segmenter along corrected gradients, and renew the site's variate."""
-    network, still = build_segmenter(setting), build_segmenter(setting)
+    network = build_segmenter(setting)
     network.load_state_dict(dict(down.segmenter))
-    still.load_state_dict(dict(down.segmenter))
-    images, masks = slices_of(arrival.cases)
-    batch = setting.budget.batch
-    parts = zip(torch.split(images, batch), torch.split(masks.float(), batch), strict=True)
-    own = mean_gradient(still, segmentation_loss, parts)
-    correction = {name: torch.zeros_like(value) for name, value in own.items()}
+    correction = {name: torch.zeros_like(value) for name, value in parameters_of(network).items()}
     before, made = vault.get("control"), vault.get("step")
     if config.correct and before and made and int(made["step"]) == arrival.step:
         correction = {name: down.control[name] - value for name, value in before.items()}
-    vault.keep("control", own)
-    vault.keep("step", {"step": torch.tensor(arrival.step)})
+    images, masks = slices_of(arrival.cases)
     iterations = setting.budget.iterations_a_round(len(images))
     network.train()
-    train_corrected(
+    own = train_corrected(
         network,
         segmentation_loss,
         minibatches(setting, images, masks, iterations, arrival.seed),
         correction,
-        descent_of(network, setting, iterations),
+        sgd_of(network, config.rate, iterations),
     )
+    vault.keep("control", own)
+    vault.keep("step", {"step": torch.tensor(arrival.step)})
     return Upload(segmenter=dict(network.state_dict()), control=own, cases=torch.tensor([len(arrival.cases)]))
 
 

@@ -185,8 +185,8 @@ class Rebuilding:
 def update_in(down: Payload, up: Payload, network: nn.Module, *, one_step: bool) -> Update | None:
     """Return what a receiver can read as a gradient at the network that came down; None where there is nothing.
 
-    That is a gradient that left as such (a Fisher diagonal is none: it holds squares, never below zero), or what a
-    single step changed in the segmenter.
+    That is a gradient that left as such (SCAFFOLD's is a mean along a round that starts there; a Fisher diagonal is
+    none: it holds squares, never below zero), or what a single step changed in the segmenter.
     """
     known = dict(network.named_parameters()).keys()
     for name, kind in kinds_of(type(up)).items():

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from sites.stream import Arrival
 from sites.vault import Vault
 from strategies.common.averaging import weighted_average
-from strategies.common.segmenter import build_segmenter, slices_of
-from strategies.scaffold import Config, ScaffoldServer, learn, mean_gradient, train_corrected
+from strategies.scaffold import Config, ScaffoldServer, learn, train_corrected
 from strategies.setting import Setting
 
 # Site s has the loss h / 2 (x - a)^2; the mean of both is least at sum h a / sum h = 0.8.
@@ -46,9 +45,8 @@ def where_it_ends(*, correct: bool, rounds: int = 200, steps: int = 10) -> float
             point = Point(float(x))
             optimizer = torch.optim.SGD(point.parameters(), lr=0.02)
             descent = optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-            own = mean_gradient(Point(float(x)), loss_of, parts[site][:1])["x"]
-            train_corrected(point, loss_of, parts[site], {"x": (mean - control[site]) * correct}, descent)
-            control[site] = own
+            correction = {"x": (mean - control[site]) * correct}
+            control[site] = train_corrected(point, loss_of, parts[site], correction, descent)["x"]
             weights.append({"x": point.x.detach()})
         x = weighted_average(weights, [1, 1])["x"]
     return float(x)
@@ -59,18 +57,13 @@ def test_it_removes_client_drift_on_a_quadratic_where_averaging_keeps_it() -> No
     assert abs(where_it_ends(correct=False) - OPTIMUM) > 0.05
 
 
-def test_the_mean_gradient_is_that_of_all_slices(plain: Setting, disc: Callable[..., Arrival]) -> None:
-    images, masks = slices_of(disc().cases)
-    network = build_segmenter(plain).eval()
-
-    def bce(logits: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.binary_cross_entropy_with_logits(logits, target)
-
-    masks = masks.float()
-    found = mean_gradient(network, bce, [(images[:1], masks[:1]), (images[1:], masks[1:])])
-    whole = torch.autograd.grad(bce(network(images), masks), list(network.parameters()))
-    for value, expected in zip(found.values(), whole, strict=True):
-        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-6)
+def test_a_variate_is_option_two_of_the_paper() -> None:
+    point, rate, correction = Point(2.0), 0.02, torch.tensor([0.3])
+    optimizer = torch.optim.SGD(point.parameters(), lr=rate)
+    parts = [(torch.zeros(1), torch.tensor([9.0, 1.0]))] * 5
+    descent = optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    own = train_corrected(point, loss_of, parts, {"x": correction}, descent)["x"]
+    torch.testing.assert_close(own, (2.0 - point.x.detach()) / (5 * rate) - correction)
 
 
 def test_variates_last_for_a_step_and_none_corrects_in_its_first_round(
