@@ -25,6 +25,8 @@ Target = Literal[
     "one patient control",
     "whole spectrum control",
     "other patient control",
+    "own amplitudes control",
+    "other amplitudes control",
 ]
 Measure = Literal["AUC", "share of patients", "share of images", "correlation"]
 

@@ -122,9 +122,15 @@ class Rebuilding:
         start = self._usual(first.site)
         made = from_whole_spectrum(whole_spectrum(torch.stack([one.image for one in few])), start)
         yield from self._held_against(first, "amplitude reconstruction", "whole spectrum control", made, few)
+        of_own, of_others = (
+            feddg.low_amplitudes(slices_of(cases)[0], *down.amplitudes[first.site].shape[-2:])
+            for cases in (first.patients, first.others)
+        )
+        yield self._matched(first, of_own, "own amplitudes control")
+        yield self._matched(first, of_others, "other amplitudes control")
         for site, subject in self.subjects.items():
             left = down.amplitudes[site]
-            yield self._matched(subject, left)
+            yield self._matched(subject, left, "released")
             place = feddg.window(
                 torch.empty(self.schedule.setting.shape.height, self.schedule.setting.shape.width), *left.shape[-2:]
             )
@@ -135,14 +141,17 @@ class Rebuilding:
                 subject, "amplitude reconstruction", "released", made[known], [one for one in there if one is not None]
             )
 
-    def _matched(self, subject: Subject, left: Tensor) -> Finding:
-        """Say of how many patients an attacker who has their images finds the amplitudes among those that left."""
+    def _matched(self, subject: Subject, left: Tensor, target: Target) -> Finding:
+        """Say of how many patients an attacker who has their images finds the amplitudes among some [N, C, h, w].
+
+        Chance is of how many patients who were not trained on; for amplitudes of those, it is none.
+        """
         found, others = (
             torch.tensor([bool((distances(left, case.images) < SAME).any()) for case in cases])
             for cases in (subject.patients, subject.others)
         )
-        chance = float(others.float().mean())
-        return self._assault(subject, "released").finding("amplitude match", "share of patients", share(found), chance)
+        chance = 0.0 if target == "other amplitudes control" else float(others.float().mean())
+        return self._assault(subject, target).finding("amplitude match", "share of patients", share(found), chance)
 
     def _usual(self, site: str) -> Tensor:
         """Return the mean image of the other sites: what an attacker at one of them starts from."""

@@ -24,7 +24,12 @@ _WHO = {
     "one patient control": "Control, plain gradients of single patients of site {site}, outlines known: ",
     "whole spectrum control": "Control, whole spectra of single images of site {site}, sampled twice as finely: ",
     "other patient control": "Control, what was rebuilt of one patient of site {site}, held against another: ",
+    "own amplitudes control": "Control, amplitudes of all slices of site {site}: ",
+    "other amplitudes control": "Control, amplitudes of patients of site {site} who were not trained on: ",
 }
+
+_MUST_SUCCEED = ("over-trained control", "one patient control", "whole spectrum control", "own amplitudes control")
+_MUST_FAIL = ("untrained control", "other patient control", "other amplitudes control")
 
 _BY = {
     "segmentation loss": "by how well the segmenter fits them",
@@ -54,7 +59,7 @@ def _what(found: Finding) -> str:
         if found.attack == "amplitude match":
             return (
                 f"an attacker who has patients' images finds, of {count} of {found.patients} patients ({interval} %), "
-                f"one whose amplitudes were released; of patients never trained on, of {chance} %."
+                f"one whose amplitudes are there; guessing finds {chance} %."
             )
         return (
             f"{count} of {found.patients} patients ({interval} %) have an image that {_BY[found.attack]}; of patients "
@@ -65,9 +70,9 @@ def _what(found: Finding) -> str:
 
 
 def _verdict(found: Finding) -> str:
-    if found.target in ("over-trained control", "one patient control", "whole spectrum control"):
+    if found.target in _MUST_SUCCEED:
         return "The attack works." if found.exposes else "The attack finds nothing even here: it proves nothing below."
-    if found.target in ("untrained control", "other patient control"):
+    if found.target in _MUST_FAIL:
         return "The attack sees what is not there." if found.exposes else "As it should be, nothing is found."
     if found.attack == "site of replays":
         return "The site is recognised, as replays are meant to look like it." if found.exposes else "Not recognised."

@@ -71,10 +71,15 @@ def test_amplitudes_name_the_patients_they_are_of(run_tiny: Run, wardround: Ward
     attacks = {(one.attack, one.target, one.site) for one in found}
     assert ("amplitude reconstruction", "whole spectrum control", "A") in attacks
     assert {("amplitude reconstruction", "released", site) for site in "AB"} <= attacks
-    matched = [one for one in found if one.attack == "amplitude match"]
-    assert [one.site for one in matched] == ["A", "B"]
+    match = [one for one in found if one.attack == "amplitude match"]
+    assert [(one.target, one.value) for one in match[:2]] == [
+        ("own amplitudes control", 1.0),
+        ("other amplitudes control", 0.0),
+    ]
+    matched = match[2:]
+    assert [(one.target, one.site) for one in matched] == [("released", "A"), ("released", "B")]
     assert all(one.value > 0.6 and one.chance == 0 and one.exposes for one in matched)
-    assert "one whose amplitudes were released" in printed
+    assert "one whose amplitudes are there" in printed
 
 
 def test_feddg_without_exchange_has_no_amplitudes_to_attack(run_tiny: Run, wardround: Wardround) -> None:
