@@ -177,7 +177,8 @@ def exposure(
 
     with loading():
         from simulator.bench.keeping import demand_networks
-        from simulator.exposure.measuring import Effort, expose
+        from simulator.exposure.measuring import Effort
+        from simulator.exposure.showing import expose
 
         if (folder / "plan.json").exists():
             from simulator.bench.exposing import expose_bench as expose

@@ -1,16 +1,13 @@
-"""What `wardround exposure` does: attack what a finished run released, with controls, and say what was found."""
+"""Attack what a finished run released, with controls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from torch import Tensor
 
 from simulator.contract import Purpose
@@ -27,9 +24,7 @@ from simulator.exposure.subjects import Subject, subject_of
 from simulator.fidelity import PASSES, hits, site_classifier
 from simulator.schedule import Schedule
 from simulator.store import Store
-from simulator.terminal import err, out
-from sites.errors import UserError
-from sites.files import write_whole
+from simulator.terminal import err
 from sites.seeds import seed_of, seeded
 from sites.wire import Kind
 from strategies import Server
@@ -39,25 +34,6 @@ from strategies.common.segmenter import build_segmenter, slices_of
 
 # The kinds that images can be made of.
 GENERATES = (Kind.PROMPT, Kind.DIFFUSION, Kind.GENERATOR)
-
-
-def expose(folder: Path, effort: Effort, *, as_json: bool) -> None:
-    """Write `RUN/exposure.json`, and print it. Raises `UserError` where the run is not done."""
-    store = Store(folder)
-    if not store.done:
-        raise UserError(f"{folder}: the run is not done; finish it with: wardround run --resume {folder}")
-    found = measure(store, effort)
-    text = found.model_dump_json(indent=2)
-    write_whole(folder / "exposure.json", text + "\n")
-    if as_json:
-        out.print_json(text)
-        return
-    out.print(_table(found))
-    for finding in found.findings:
-        out.print(f"- {finding.sentence}", soft_wrap=True)
-    for note in found.notes:
-        out.print(f"Note: {note}", soft_wrap=True)
-    out.print(f"exposure: {folder / 'exposure.json'}", soft_wrap=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,19 +214,3 @@ def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:
     fewest = min((finding.others for finding in findings), default=0)
     if fewest < 100:
         yield f"with {fewest} patients who were not trained on, a false-positive rate of 1 % cannot be resolved."
-
-
-def _table(found: Exposure) -> Table:
-    """Lay the findings out for a terminal of 80 columns; numbers of patients are in the sentences and the JSON."""
-    title = f"Exposure of {found.schedule}, {found.strategy}, {found.replays} replays a site"
-    table = Table(title=title, box=SIMPLE_HEAD)
-    for column in ("target", "site", "attack", "measure"):
-        table.add_column(column)
-    for column in ("value", "95 % CI", "chance"):
-        table.add_column(column, justify="right")
-    for row in found.findings:
-        value, low, high, chance = (f"{number:.2f}" for number in (row.value, row.low, row.high, row.chance))
-        shown = f"[bold]{value}[/bold]" if row.exposes else value
-        measure = row.measure.removeprefix("share of ")
-        table.add_row(row.target, row.site, row.attack, measure, shown, f"{low}-{high}", chance)
-    return table
