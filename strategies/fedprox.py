@@ -34,7 +34,7 @@ from strategies.setting import Setting
 class Config(StrategyConfig):
     """Settings of FedProx. mu: the strength of the proximal term (the paper searches .001 to 1)."""
 
-    mu: float = Field(default=0.01, ge=0)
+    mu: float = Field(default=0.001, ge=0)
 
 
 @dataclass(frozen=True, kw_only=True)
