@@ -12,6 +12,7 @@ from monai.networks.nets import Classifier
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from sites.copying import places
 from sites.scoring import predict
 from sites.seeds import seed_of, seeded
 from strategies.common.segmenter import batches, build_segmenter, descend, descent_of, train_segmenter
@@ -49,8 +50,8 @@ class Fidelity:
     hits, real_hits: share of replays, and of held-out images, that a site classifier assigns to the site (0..1)
     dice, real_dice: mean Dice of an independent segmenter's masks with the masks of the pairs (0..1)
     diversity: mean distance between two replays over that between two held-out images (1: as diverse)
-    nearest: median distance from a replay to its nearest training image over the same of held-out images; far
-        below 1 is a sign of copies
+    nearest: median distance from a replay to its nearest training image (in its best place, a few pixels around), over
+        the same of held-out images; far below 1 is a sign of copies
     nearest_low, nearest_high: its 95 % bootstrap interval; replays are drawn anew, and held-out patients
     """
 
@@ -145,8 +146,10 @@ def _agreement(judge: nn.Module, pictures: Pictures) -> float:
 
 
 def _nearest(images: Tensor, others: Tensor) -> Tensor:
-    """Return the Euclidean distance [N] from each image to its nearest among others."""
-    return torch.cdist(images.flatten(1), others.flatten(1)).min(1).values
+    """Return the Euclidean distance [N] from each image to its nearest among others, moved to the best place."""
+    there = others.flatten(1)
+    near = [torch.cdist(moved.flatten(1), there).amin(1) for moved in places(images)]
+    return torch.stack(near).amin(0)
 
 
 def _spread(images: Tensor) -> float:

@@ -60,7 +60,7 @@ class Config(StrategyConfig):
     """
 
     diffusion: JointDiffusionConfig = JointDiffusionConfig()
-    replays: int = Field(default=192, ge=0)
+    replays: int = Field(default=384, ge=0)
     conditional: bool = True
 
     @property

@@ -54,7 +54,7 @@ class Config(StrategyConfig):
     latent: int = Field(default=32, ge=1)
     widths: tuple[int, ...] = Field(default=(16, 32, 64), min_length=1)
     steps: int = Field(default=600, ge=1)
-    noise: float = Field(default=0.1, gt=0)
+    noise: float = Field(default=0.2, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from monai.transforms import RandAdjustContrast, RandAffined, RandBiasField, RandGaussianNoise, RandGaussianSmooth
 from torch import Tensor
+from torch.nn.functional import pad
 
 from strategies.setting import Augmentation
 
@@ -61,3 +62,20 @@ class Augmenter:
         for transform in self._rest:
             image = torch.as_tensor(transform(image))
         return image.as_subclass(Tensor).clamp(0, 1).float()
+
+
+def moved(images: Tensor, masks: Tensor, reach: float, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return slices moved at random, each by whole pixels so that its grain stays as it is; edges are repeated.
+
+    images: float32 [N, C, H, W]; masks: [N, S, H, W], returned as float32; reach: how far at most, each way, as a share
+    of the shorter side
+    """
+    both = torch.cat([images, masks.float()], dim=1)
+    count, height, width = len(both), *both.shape[-2:]
+    pixels = round(reach * min(height, width))
+    if pixels:
+        padded = pad(both, (pixels,) * 4, mode="replicate")
+        top, left = torch.randint(2 * pixels + 1, (2, count, 1, 1), generator=draws)
+        rows, columns = top + torch.arange(height)[:, None], left + torch.arange(width)
+        both = padded[torch.arange(count)[:, None, None], :, rows, columns].movedim(-1, 1)
+    return both[:, : images.shape[1]], both[:, images.shape[1] :]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sites.privacy import PrivateTraining
 from sites.wire import Weights
+from strategies.common.augmentation import moved
 from strategies.common.averaged import AveragedDescent
 from strategies.common.denoising import Corruption, sample
 from strategies.common.diffusion import Generator
@@ -45,18 +46,24 @@ def fit(
     steps: int,
     seed: int,
     trained: Iterable[str],
+    shift: float = 0.0,
     rehearsal: Rehearsal | None = None,
     privacy: PrivateTraining | None = None,
 ) -> None:
     """Teach a generator a site's pairs, in place: images [N, C, H, W] in 0..1 and masks [N, S, H, W].
 
-    Only the parameters named in `trained` change; they end as their exponential moving average. `rehearsal` adds a
-    loss that holds on to earlier prompts. `privacy` is what a site asks for that has it taught by DP-SGD; its images
+    Only the parameters named in `trained` change; they end as their exponential moving average. A pair is moved at
+    random by up to `shift` of its shorter side each time it is shown. `rehearsal` adds a loss that holds on to earlier
+    prompts. `privacy` is what a site asks for that has it taught by DP-SGD; its images
     must then have no part in the rehearsal, so there is none.
     """
     assert rehearsal is None or privacy is None, "no rehearsal is private"
     config, draws = generator.config, torch.Generator().manual_seed(seed)
-    pairs, corrupt = generator.fold(images, masks), Corruption(generator, draws)
+    corrupt = Corruption(generator, draws)
+
+    def shown(rows: Tensor) -> Tensor:
+        return generator.fold(*moved(images[rows], masks[rows], shift, draws))
+
     chosen = set(trained)
     for name, value in generator.named_parameters():
         value.requires_grad_(name in chosen)
@@ -65,17 +72,18 @@ def fit(
     generator.train()
     if privacy is None:
         for _ in range(steps):
-            loss = denoising_loss(generator, _draw(pairs, config.batch, draws), corrupt)
+            rows = torch.randint(len(images), (config.batch,), generator=draws)
+            loss = denoising_loss(generator, shown(rows), corrupt)
             descent.descend(loss if rehearsal is None else loss + rehearsal(generator, corrupt, draws))
     else:
-        for _ in _descend_privately(generator, pairs, corrupt, descent.optimizer, steps=steps, privacy=privacy):
+        for _ in _descend_privately(generator, shown, corrupt, descent.optimizer, steps=steps, privacy=privacy):
             descent.advance()
     descent.finish()
 
 
 def _descend_privately(
     generator: Generator,
-    pairs: Tensor,
+    shown: Callable[[Tensor], Tensor],
     corrupt: Corruption,
     optimizer: torch.optim.Optimizer,
     *,
@@ -90,7 +98,7 @@ def _descend_privately(
     from strategies.common.private import descend_privately
 
     def batch(rows: Tensor) -> tuple[Tensor, ...]:
-        return tuple(torch.stack(part.chunk(4), 1) for part in corrupt(pairs[rows].repeat(4, 1, 1, 1)))
+        return tuple(torch.stack(part.chunk(4), 1) for part in corrupt(shown(rows).repeat(4, 1, 1, 1)))
 
     def loss(answer: Callable[..., Tensor], *rows: Tensor) -> Tensor:
         noisy, image_time, mask_time, velocity, weight = rows

@@ -35,6 +35,7 @@ def measured() -> dict[str, Fidelity]:
     replays = {
         "faithful": real,
         "copies": pictures("A", 0),
+        "moved copies": Pictures(*(part.roll((1, -2), (-2, -1)) for part in slices_of(PHANTOM.train("A", 0, 24)))),
         "another site's": pictures("B", 100),
         "one picture": Pictures(real.images[:1].expand(24, -1, -1, -1), real.masks[:1].expand(24, -1, -1, -1)),
         "wrong masks": Pictures(real.images, real.masks.flip(0).roll(8, -1)),
@@ -64,6 +65,11 @@ def test_replays_that_are_like_the_site_score_like_its_held_out_images() -> None
 def test_copies_lie_on_the_training_images() -> None:
     assert measured()["copies"].nearest < 1e-3
     assert measured()["copies"].nearest_high < 1e-3
+
+
+def test_copies_that_were_moved_still_do() -> None:
+    assert measured()["moved copies"].nearest < 0.5
+    assert measured()["moved copies"].nearest_high < 0.5
 
 
 def test_another_sites_replays_miss() -> None:

@@ -33,6 +33,13 @@ def test_copies_are_found_at_another_contrast_and_under_noise(made: Tensor) -> N
     assert copied[5:].float().mean() <= 0.2
 
 
+def test_a_copy_that_was_moved_is_found() -> None:
+    moved = torch.nn.functional.pad(TRAINED, (2, 0, 0, 1), mode="replicate")[..., 1:, :32]
+    copied = CopyTest(TRAINED, HELD_OUT).copied(moved[:5])
+    assert copied[:5].all()
+    assert copied[5:].float().mean() <= 0.2
+
+
 def test_other_patients_of_the_site_are_no_copies() -> None:
     test = CopyTest(TRAINED, HELD_OUT)
     assert test.copied(FRESH).float().mean() <= 0.2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from strategies.common.augmentation import Augmenter
+from strategies.common.augmentation import Augmenter, moved
 
 
 def slices(channels: int = 1, structures: int = 1) -> tuple[Tensor, Tensor]:
@@ -31,11 +31,11 @@ def test_slices_change_and_stay_slices(channels: int, structures: int) -> None:
 
 def test_image_and_mask_move_together() -> None:
     masks = slices()[1]
-    images, moved = Augmenter("standard", 1)(masks.float(), masks)
-    inside = (images * moved).sum() / moved.sum()
-    outside = (images * (1 - moved)).sum() / (1 - moved).sum()
+    images, posed = Augmenter("standard", 1)(masks.float(), masks)
+    inside = (images * posed).sum() / posed.sum()
+    outside = (images * (1 - posed)).sum() / (1 - posed).sum()
     assert float(inside - outside) > 0.7
-    assert not torch.equal(moved, masks.float())
+    assert not torch.equal(posed, masks.float())
 
 
 def test_a_simulated_scanner_changes_all_images_alike() -> None:
@@ -57,3 +57,26 @@ def test_none_gives_back_what_it_gets() -> None:
     same, their_masks = Augmenter("none", 0)(images, masks)
     assert same is images
     assert torch.equal(their_masks, masks.float())
+
+
+def test_moved_slices_keep_every_pixel_and_their_masks_go_along() -> None:
+    images, masks = slices(3, 2)
+    there, their_masks = moved(images, masks, 1 / 8, torch.Generator().manual_seed(0))
+    ways = set()
+    for image, mask, was, its_mask in zip(there, their_masks, images, masks.float(), strict=True):
+        top, left = next((y, x) for y in range(-3, 4) for x in range(-3, 4) if _same(image, was, y, x))
+        assert _same(mask, its_mask, top, left)
+        ways.add((top, left))
+    assert len(ways) > 4
+
+
+def test_slices_stay_where_they_are_without_reach() -> None:
+    images, masks = slices()
+    there, their_masks = moved(images, masks, 0.0, torch.Generator())
+    assert torch.equal(there, images)
+    assert torch.equal(their_masks, masks.float())
+
+
+def _same(one: Tensor, other: Tensor, top: int, left: int) -> bool:
+    """Whether the middle of one image is that of the other, so many pixels away."""
+    return torch.equal(one[:, 4:-4, 4:-4], other[:, 4 + top : 20 + top, 4 + left : 20 + left])
