@@ -56,7 +56,7 @@ class Config(StrategyConfig):
     Threshold 0 with the newest site's statistics is fine-tuning.
     """
 
-    threshold: float = Field(default=0.97, ge=0, lt=1)
+    threshold: float = Field(default=0.95, ge=0, lt=1)
     statistics: Statistics = "own"
 
 
