@@ -44,7 +44,7 @@ from strategies.setting import Setting
 class Config(StrategyConfig):
     """Settings of BigAug. probability: with which each of the nine transforms is applied to a slice."""
 
-    probability: float = Field(default=0.5, ge=0, le=1)
+    probability: float = Field(default=0.3, ge=0, le=1)
 
 
 class Stack:

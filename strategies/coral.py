@@ -25,7 +25,7 @@ from strategies.setting import Setting
 class Config(DomainsConfig):
     """Settings of CORAL. weight: of the distance between covariances."""
 
-    weight: float = Field(default=1.0, ge=0)
+    weight: float = Field(default=0.1, ge=0)
 
 
 def bottom_of(network: nn.Module) -> nn.Module:

@@ -50,7 +50,7 @@ class Config(StrategyConfig):
 
     exchange: bool = True
     spectra: int = Field(default=8, ge=1)
-    window: float = Field(default=0.1, gt=0, le=1)
+    window: float = Field(default=0.3, gt=0, le=1)
     episodic: bool = True
     inner: float = Field(default=0.01, gt=0)
     exact: bool = False

@@ -26,7 +26,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Config(DomainsConfig):
     """Settings of Fish. meta: the share of the way that is gone after each walk."""
 
-    meta: float = Field(default=0.5, gt=0, le=1)
+    meta: float = Field(default=0.2, gt=0, le=1)
 
 
 def walk(network: nn.Module, loss_of: Loss, batches: Sequence[Batch], descent: Descent, meta: float) -> None:

@@ -22,7 +22,7 @@ from strategies.setting import Setting
 class Config(DomainsConfig):
     """Settings of group DRO. rate: eta, how fast the weights of domains move."""
 
-    rate: float = Field(default=0.1, ge=0)
+    rate: float = Field(default=1.0, ge=0)
 
 
 def reweighted(weights: Tensor, risks: Tensor, rate: float) -> Tensor:

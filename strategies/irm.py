@@ -25,7 +25,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Config(DomainsConfig):
     """Settings of IRM. weight: lambda; warm_up: the share of the iterations before the penalty."""
 
-    weight: float = Field(default=10.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     warm_up: float = Field(default=0.2, ge=0, le=1)
 
 

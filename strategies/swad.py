@@ -4,9 +4,9 @@ Cha et al., "SWAD: Domain Generalization by Seeking Flat Minima", NeurIPS 2021, 
 loss at check i, the valley begins at the first check that none of the `optimum` checks from it on falls below, and ends
 before `overfit` checks in a row all lie above `tolerance` times the mean loss of its beginning. It needs one site
 alone: every fifth of its cases validates and is not trained on (a site with one case validates on that). Norms are
-measured afresh on the training slices afterwards. The learning rate falls as every strategy's does, where the paper
-keeps it constant. The segmenter goes from site to site; with `average: false` this is fine-tuning on the cases that
-train.
+measured afresh on the training slices afterwards. The learning rate stays as it is, as in the paper, where every other
+strategy's falls. The segmenter goes from site to site; with `average: false` this is fine-tuning on the cases that
+train, at that rate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from strategies.common.relay import Broadcast, RelayServer, Upload, blank_broadc
 from strategies.common.segmenter import (
     build_segmenter,
     descend,
-    descent_of,
     minibatches,
     segmentation_loss,
     slices_of,
@@ -40,7 +39,7 @@ class Config(StrategyConfig):
     average: bool = True
     checks: int = Field(default=30, ge=1)
     optimum: int = Field(default=3, ge=1)
-    overfit: int = Field(default=6, ge=1)
+    overfit: int = Field(default=3, ge=1)
     tolerance: float = Field(default=1.2, ge=1)
 
 
@@ -119,7 +118,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(training)
     unseen, their_masks = slices_of(validating)
     iterations = setting.budget.iterations_a_round(len(images) + len(unseen) * (validating is not training))
-    descent, trail, losses = descent_of(network, setting, iterations), Trail(), []
+    optimizer, trail, losses = torch.optim.AdamW(network.parameters(), lr=setting.budget.learning_rate), Trail(), []
+    descent = optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     every = max(1, iterations // config.checks)
     network.train()
     for number, (some, labels) in enumerate(minibatches(setting, images, masks, iterations, arrival.seed), start=1):

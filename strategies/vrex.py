@@ -22,7 +22,7 @@ from strategies.setting import Setting
 class Config(DomainsConfig):
     """Settings of V-REx. weight: beta; warm_up: the share of the iterations before the penalty."""
 
-    weight: float = Field(default=10.0, ge=0)
+    weight: float = Field(default=100.0, ge=0)
     warm_up: float = Field(default=0.2, ge=0, le=1)
 
 
