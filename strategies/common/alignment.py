@@ -22,12 +22,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from strategies import Diagnostic
 from strategies.common.augmentation import Augmenter
 from strategies.setting import Augmentation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+NORM_EVERY = 5
 Term = Literal["orientational", "arbitrary", "plain"]
 
 
@@ -35,6 +37,11 @@ class AlignmentConfig(BaseModel):
     """Which terms of the alignment are on, and how strong.
 
     inner_step: a, in units of the parameters; weight: lambda; exact: second order through theta - a g
+    scanners: show each side of a pair as one other, simulated scanner might have made it: where a schedule has
+        augmentation, and at the first site, where nothing else can be paired
+    averaged: span of the exponential moving average that the weights end as, as a share of the iterations; the learning
+        rate then stays as it is, and batch norms measure all sites afresh (Izmailov et al., UAI 2018). 0: the last
+        weights, after a rate that falls along a half cosine to zero
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +51,8 @@ class AlignmentConfig(BaseModel):
     inner_step: float = Field(default=0.01, gt=0)
     weight: float = Field(default=1.0, ge=0)
     exact: bool = False
+    scanners: bool = True
+    averaged: float = Field(default=1 / 3, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -119,32 +128,41 @@ def train_aligned(
 
     The term of an iteration is drawn, so that its gradient is that of J_ori + lambda J_arb on average: one of both at
     every iteration would cost twice the passes, over batches half as large. Without past sites the orientational term
-    falls away, and the arbitrary one pairs the newest site under two simulated scanners. With both terms off this is
-    plain training, half on the newest site, half on the past.
+    falls away, and the arbitrary one pairs the newest site with itself, under two simulated scanners where those are
+    on. With both terms off this is plain training, half on the newest site, half on the past.
     """
     generator = torch.Generator().manual_seed(seed)
     augmenter = Augmenter(augmentation, seed)
     half, every, cosines = max(2, batch // 2), [*past, newest], Cosines()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    scanners = config.scanners and (augmentation != "none" or not past)
     parameters = list(network.parameters())
+    decay = 1 - 1 / max(1.0, config.averaged * iterations)
+    average = AveragedModel(network, avg_fn=lambda mean, new, _: torch.lerp(mean, new, 1 - decay))
     network.train()
     for _ in range(iterations):
         term = _term(config, bool(past), generator)
         pair = _ordered_pair(every, generator) if term == "arbitrary" else (newest, _pick(past or [newest], generator))
         first, second = (domain.draw(half, generator, augmenter) for domain in pair)
-        if term == "plain":
-            gradient = _plain_gradient(network, loss_of, first, second)
-        else:
-            if not past:
-                first, second = (Batch(augmenter.shifted(drawn.images), drawn.masks) for drawn in (first, second))
-            gradient, cosine = aligned_gradient(
-                network, loss_of, first, second, inner_step=config.inner_step, exact=config.exact
-            )
+        if scanners:
+            first, second = (Batch(augmenter.shifted(drawn.images), drawn.masks) for drawn in (first, second))
+        gradient, cosine = _gradient(network, loss_of, (first, second), term, config)
+        if term != "plain":
             getattr(cosines, term).append(cosine)
         for parameter, value in zip(parameters, gradient, strict=True):
             parameter.grad = value
         optimizer.step()
-        schedule.step()
+        if not config.averaged:
+            schedule.step()
+        average.update_parameters(network)
+    if config.averaged:
+        network.load_state_dict(average.module.state_dict())
+        share = -(-batch // len(every))
+        drawn = (
+            [domain.draw(share, generator, augmenter) for domain in every]
+            for _ in range(max(1, iterations // NORM_EVERY))
+        )
+        update_bn((torch.cat([part.images for part in parts]) for parts in drawn), network)
     return cosines
 
 
@@ -155,11 +173,16 @@ def _term(config: AlignmentConfig, past: bool, generator: torch.Generator) -> Te
     return "arbitrary" if float(torch.rand((), generator=generator)) < share else other
 
 
-def _plain_gradient(network: nn.Module, loss_of: Loss, first: Batch, second: Batch) -> list[Tensor]:
-    """Return the gradient of L_first(theta) + L_second(theta): no inner step, so no alignment."""
+def _gradient(
+    network: nn.Module, loss_of: Loss, sides: tuple[Batch, Batch], term: Term, config: AlignmentConfig
+) -> tuple[list[Tensor], float]:
+    """Return the gradient of a term, and its cosine; plain is L_first(theta) + L_second(theta), its cosine left out."""
+    first, second = sides
+    if term != "plain":
+        return aligned_gradient(network, loss_of, first, second, inner_step=config.inner_step, exact=config.exact)
     images, masks = torch.cat([first.images, second.images]), torch.cat([first.masks, second.masks])
     loss = 2.0 * loss_of(network(images), masks)
-    return list(torch.autograd.grad(loss, list(network.parameters())))
+    return list(torch.autograd.grad(loss, list(network.parameters()))), float("nan")
 
 
 def _pick(domains: Sequence[Domain], generator: torch.Generator) -> Domain:
