@@ -28,12 +28,15 @@ SHARED = "shared"
 class ModulationConfig(StrategyConfig):
     """Settings that every form of SMDR has.
 
+    shift: how far pairs are moved at random as a generator is taught them, as a share of their shorter side; where they
+        always lie in one place, it learns them by heart
     retention: how earlier prompts are held on to; rank: of the adapters, where retention is `adapter`
     replays: pairs made for each site that has been seen
     virtual: pairs made between the prompts of two past sites, besides
     """
 
     diffusion: DiffusionConfig = DiffusionConfig()
+    shift: float = Field(default=1 / 16, ge=0, lt=0.5)
     retention: Retention = "own"
     rank: int = Field(default=8, ge=1)
     replays: int = Field(default=128, ge=1)
@@ -120,6 +123,7 @@ def learn_prompt(
         masks,
         steps=max(1, round(steps / setting.budget.rounds)),
         seed=arrival.seed,
+        shift=config.shift,
         trained=(*prompt_names, *other_names) if changes else prompt_names,
         rehearsal=_rehearsal(config, setting, diffusion, known, arrival),
     )

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from sites.wire import Weights
 from strategies.common.denoising import Corruption, sample
@@ -44,6 +45,7 @@ def fit(
     steps: int,
     seed: int,
     trained: Iterable[str],
+    shift: float = 0.0,
     rehearsal: Rehearsal | None = None,
 ) -> None:
     """Teach a generator a site's pairs, in place: images [N, C, H, W] in 0..1 and masks [N, S, H, W].
@@ -52,7 +54,7 @@ def fit(
     loss that holds on to earlier prompts.
     """
     config, draws = generator.config, torch.Generator().manual_seed(seed)
-    pairs, corrupt = generator.fold(images, masks), Corruption(generator, draws)
+    corrupt = Corruption(generator, draws)
     chosen = set(trained)
     for name, value in generator.named_parameters():
         value.requires_grad_(name in chosen)
@@ -62,7 +64,8 @@ def fit(
     average = EMAModel(parameters, decay=config.ema)
     generator.train()
     for _ in range(steps):
-        loss = denoising_loss(generator, _draw(pairs, config.batch, draws), corrupt)
+        rows = torch.randint(len(images), (config.batch,), generator=draws)
+        loss = denoising_loss(generator, generator.fold(*moved(images[rows], masks[rows], shift, draws)), corrupt)
         if rehearsal is not None:
             loss = loss + rehearsal(generator, corrupt, draws)
         optimizer.zero_grad()
@@ -119,3 +122,20 @@ def _draw(pairs: Tensor, count: int, draws: torch.Generator) -> Tensor:
 
 def _spread(token: Tensor | None, count: int) -> Tensor | None:
     return None if token is None else token.expand(count, -1, -1)
+
+
+def moved(images: Tensor, masks: Tensor, reach: float, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return slices moved at random, each by whole pixels so that its grain stays as it is; edges are repeated.
+
+    images: float32 [N, C, H, W]; masks: [N, S, H, W], returned as float32; reach: how far at most, each way, as a share
+    of the shorter side
+    """
+    both = torch.cat([images, masks.float()], dim=1)
+    count, height, width = len(both), *both.shape[-2:]
+    pixels = round(reach * min(height, width))
+    if pixels:
+        padded = pad(both, (pixels,) * 4, mode="replicate")
+        top, left = torch.randint(2 * pixels + 1, (2, count, 1, 1), generator=draws)
+        rows, columns = top + torch.arange(height)[:, None], left + torch.arange(width)
+        both = padded[torch.arange(count)[:, None, None], :, rows, columns].movedim(-1, 1)
+    return both[:, : images.shape[1]], both[:, images.shape[1] :]
