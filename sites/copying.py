@@ -4,7 +4,7 @@ After Dar et al., "Unconditional latent diffusion models memorize patient imagin
 counts as copied where its correlation with a generated one is above the 95th percentile of the training images'
 correlations with their nearest validation image. They correlate learnt embeddings; here it is the pixels, less the
 site's mean image, since the anatomy that all patients share is nobody's secret. A copy that was moved a little is still
-one: of a generated image, the best of many places counts.
+one: a generated image is tried as it lies, and in the best of many places, each against its own percentile.
 """
 
 from __future__ import annotations
@@ -23,25 +23,29 @@ class CopyTest:
     """Tells which images of a site generated ones copy.
 
     trained, held_out: the site's images float32 [N, C, H, W] in 0..1 that were trained on, and others of its own.
-    `threshold` is the correlation above which an image counts as copied.
+    An image counts as copied where its correlation with a generated one is above either of two thresholds.
     """
 
     def __init__(self, trained: Tensor, held_out: Tensor) -> None:
         self._usual = _centred(torch.cat([trained, held_out])).mean(0)
         self._trained, self._held_out = self._unit(trained), self._unit(held_out)
-        self.threshold = float(torch.quantile(self._nearest(self._trained, held_out), PERCENTILE))
+        self._thresholds = torch.quantile(self._nearest(self._trained, held_out), PERCENTILE, dim=1, keepdim=True)
 
     def copied(self, made: Tensor) -> Tensor:
         """Return which training images the generated images [M, C, H, W] copy: bool [N]."""
-        return self._nearest(self._trained, made) > self.threshold
+        return self._copied(self._trained, made)
 
     def copied_held_out(self, made: Tensor) -> Tensor:
         """Return which held-out images count as copied, bool [N]: nobody could copy those, so it is chance."""
-        return self._nearest(self._held_out, made) > self.threshold
+        return self._copied(self._held_out, made)
+
+    def _copied(self, own: Tensor, made: Tensor) -> Tensor:
+        return (self._nearest(own, made) > self._thresholds).any(0)
 
     def _nearest(self, own: Tensor, others: Tensor) -> Tensor:
-        """Return the correlation [N] of each row with the nearest of other images [M, C, H, W], in its best place."""
-        return torch.stack([(own @ self._unit(moved).T).amax(1) for moved in places(others)]).amax(0)
+        """Return the best correlation of each row with images [M, C, H, W], as they lie and moved: [2, N]."""
+        here, *moved = ((own @ self._unit(images).T).amax(1) for images in (others, *places(others)))
+        return torch.stack([here, torch.stack(moved).amax(0)])
 
     def _unit(self, images: Tensor) -> Tensor:
         """Return images less the usual one as rows of mean 0 and length 1, so that a product is a correlation."""

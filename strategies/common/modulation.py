@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from sites.copying import REACH
 from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.wire import Weights
@@ -29,14 +30,14 @@ class ModulationConfig(StrategyConfig):
     """Settings that every form of SMDR has.
 
     shift: how far pairs are moved at random as a generator is taught them, as a share of their shorter side; where they
-        always lie in one place, it learns them by heart
+        always lie in one place, it learns them by heart (by default as far as the copy test looks around)
     retention: how earlier prompts are held on to; rank: of the adapters, where retention is `adapter`
     replays: pairs made for each site that has been seen
     virtual: pairs made between the prompts of two past sites, besides
     """
 
     diffusion: DiffusionConfig = DiffusionConfig()
-    shift: float = Field(default=1 / 16, ge=0, lt=0.5)
+    shift: float = Field(default=REACH, ge=0, lt=0.5)
     retention: Retention = "own"
     rank: int = Field(default=8, ge=1)
     replays: int = Field(default=128, ge=1)

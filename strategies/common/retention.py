@@ -54,8 +54,8 @@ def fit(
 
     Only the parameters named in `trained` change; they end as their exponential moving average. A pair is moved at
     random by up to `shift` of its shorter side each time it is shown. `rehearsal` adds a loss that holds on to earlier
-    prompts. `privacy` is what a site asks for that has it taught by DP-SGD; its images
-    must then have no part in the rehearsal, so there is none.
+    prompts. `privacy` is what a site asks for that has it taught by DP-SGD; its images must then have no part in the
+    rehearsal, so there is none.
     """
     assert rehearsal is None or privacy is None, "no rehearsal is private"
     config, draws = generator.config, torch.Generator().manual_seed(seed)

@@ -36,9 +36,9 @@ def assert_refused(run: Path, failed: SitesFailed) -> None:
 
 @pytest.mark.slow
 def test_a_generator_that_learnt_its_patients_by_heart_is_refused(run_tiny: Run, tmp_path: Path) -> None:
-    over_trained = {"name": "smdr", "shift": 0, "diffusion": {**STRONG, "steps": 600, "first_steps": 600}, "replays": 4}
+    over_trained = {"name": "smdr", "shift": 0, "diffusion": {**STRONG, "steps": 350, "first_steps": 350}, "replays": 4}
     with pytest.raises(SitesFailed) as failed:
-        run_tiny(strategy=over_trained, policy=policy(tmp_path, 0.2))
+        run_tiny(strategy=over_trained, policy=policy(tmp_path, 0.5))
     assert_refused(tmp_path / "run", failed.value)
 
 
