@@ -30,6 +30,7 @@ from strategies.common.modulation import (
     learnt_rows,
     new_generator,
     prompt_start,
+    with_masks,
 )
 from strategies.common.promptbook import PromptServer
 from strategies.common.retention import put
@@ -91,7 +92,7 @@ class SmdrServer(PromptServer[Broadcast, Upload]):
             self._segmenter,
             segmentation_loss,
             replays.pop(newest),
-            [*replays.values(), *self._book.virtual()],
+            with_masks(self._config, self._segmenter, [*replays.values(), *self._book.virtual()]),
             self._config.alignment,
             optimizer=torch.optim.AdamW(self._segmenter.parameters(), lr=budget.learning_rate),
             iterations=budget.iterations_a_round(self._config.replays),

@@ -34,6 +34,7 @@ from strategies.common.modulation import (
     new_generator,
     prompt_start,
     rows_of,
+    with_masks,
 )
 from strategies.common.promptbook import PromptServer, make_virtual
 from strategies.common.retention import put
@@ -103,7 +104,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         segmenter,
         segmentation_loss,
         Domain(images, masks),
-        past,
+        with_masks(config, segmenter, past),
         config.alignment,
         optimizer=torch.optim.AdamW(segmenter.parameters(), lr=budget.learning_rate),
         iterations=budget.iterations_a_round(len(images)),
@@ -111,7 +112,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         augmentation=setting.augmentation,
         seed=seed_of(arrival.seed, "segmenter"),
     )
-    prompt, changed = learn_prompt(config, setting, start, known, arrival)
+    prompt, changed = learn_prompt(config, setting, start, known, arrival, segmenter=segmenter)
     return Upload(segmenter=dict(segmenter.state_dict()), prompt=prompt, diffusion=changed)
 
 

@@ -5,11 +5,12 @@ Shared by `smdr` and `smdr_onsite`, which differ in where the segmenter is train
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from sites.copying import REACH
 from sites.seeds import seed_of
@@ -17,10 +18,11 @@ from sites.stream import Arrival
 from sites.wire import Weights
 from strategies import State, StrategyConfig
 from strategies.common.alignment import AlignmentConfig, Domain
+from strategies.common.consistency import Consistency
 from strategies.common.denoising import sample
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, deep_prompt_names
 from strategies.common.retention import Rehearsal, Retention, distil, fit, put, rehearse_replays, take
-from strategies.common.segmenter import slices_of
+from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
 from strategies.setting import Setting
 
 SHARED = "shared"
@@ -32,7 +34,12 @@ class ModulationConfig(StrategyConfig):
     shift: how far pairs are moved at random as a generator is taught them, as a share of their shorter side; where they
         always lie in one place, it learns them by heart (by default as far as the copy test looks around)
     retention: how earlier prompts are held on to; rank: of the adapters, where retention is `adapter`
+    consistency: weight of a loss that holds images to their masks, which a segmenter at the site must find in them (try
+        0.1; none by default: pairs agree better by it, but segmenters taught by them were no better)
+    reading: iterations for which a site trains that segmenter, where it has none at hand; it never leaves
     replays: pairs made for each site that has been seen
+    masks: of past sites' replays: those that were generated, or such as the segmenter finds in the images before a turn
+        (so Shin et al., NeurIPS 2017, label replays)
     virtual: pairs made between the prompts of two past sites, besides
     """
 
@@ -40,7 +47,10 @@ class ModulationConfig(StrategyConfig):
     shift: float = Field(default=REACH, ge=0, lt=0.5)
     retention: Retention = "own"
     rank: int = Field(default=8, ge=1)
+    consistency: float = Field(default=0.0, ge=0)
+    reading: int = Field(default=100, ge=1)
     replays: int = Field(default=128, ge=1)
+    masks: Literal["generated", "segmented"] = "generated"
     virtual: int = Field(default=0, ge=0)
     alignment: AlignmentConfig = AlignmentConfig()
 
@@ -101,12 +111,19 @@ def learnt_rows(table: Weights, learnt: Tensor, setting: Setting) -> dict[str, d
 
 
 def learn_prompt(
-    config: ModulationConfig, setting: Setting, diffusion: Weights, known: Mapping[str, Weights], arrival: Arrival
+    config: ModulationConfig,
+    setting: Setting,
+    diffusion: Weights,
+    known: Mapping[str, Weights],
+    arrival: Arrival,
+    *,
+    segmenter: nn.Module | None = None,
 ) -> tuple[State, State]:
     """Teach the generator a site's current cases; return its prompt, and the diffusion weights if they changed.
 
-    `diffusion` are the weights to begin with. The prompt begins as the site's own, if it was here before; else as
-    the backbone's, or, where the backbone began at random, as that of the first site, which then taught everything.
+    `diffusion` are the weights to begin with; `segmenter` one that knows the site, if there is one at hand. The prompt
+    begins as the site's own, if it was here before; else as the backbone's, or, where the backbone began at random, as
+    that of the first site, which then taught everything.
     """
     generator = put(new_generator(config, setting), diffusion)
     prompt_names, other_names = split_names(config, generator)
@@ -123,10 +140,23 @@ def learn_prompt(
         seed=arrival.seed,
         shift=config.shift,
         trained=(*prompt_names, *other_names) if changes else prompt_names,
+        consistency=_consistency(config, setting, arrival, segmenter),
         rehearsal=_rehearsal(config, setting, diffusion, known, arrival),
         privacy=arrival.privacy,
     )
     return take(generator, prompt_names), take(generator, other_names) if changes else {}
+
+
+def _consistency(
+    config: ModulationConfig, setting: Setting, arrival: Arrival, segmenter: nn.Module | None
+) -> Consistency | None:
+    """Return what holds images to their masks; nothing under DP-SGD, which a segmenter would get round."""
+    if not config.consistency or arrival.privacy is not None:
+        return None
+    if segmenter is None:
+        segmenter, seed = build_segmenter(setting), seed_of(arrival.seed, "reading")
+        train_segmenter(segmenter, setting, *slices_of(arrival.cases), iterations=config.reading, seed=seed)
+    return Consistency(segmenter, config.consistency)
 
 
 def _first_prompt(config: ModulationConfig, known: Mapping[str, Weights], site: str) -> Weights:
@@ -165,3 +195,12 @@ def make_replays(
         site: Domain(*sample(put(generator, own), count, seed_of(setting.seed, "replay", site)))
         for site, own in weights.items()
     }
+
+
+def with_masks(config: ModulationConfig, segmenter: nn.Module, past: Sequence[Domain]) -> Sequence[Domain]:
+    """Return replays of past sites with the masks that settings ask for; segmented ones are float32 in 0..1."""
+    if config.masks == "generated":
+        return past
+    segmenter.eval()
+    with torch.no_grad():
+        return [Domain(domain.images, torch.sigmoid(segmenter(domain.images))) for domain in past]

@@ -19,6 +19,7 @@ from sites.privacy import PrivateTraining
 from sites.wire import Weights
 from strategies.common.augmentation import moved
 from strategies.common.averaged import AveragedDescent
+from strategies.common.consistency import Consistency
 from strategies.common.denoising import Corruption, sample
 from strategies.common.diffusion import Generator
 
@@ -47,17 +48,18 @@ def fit(
     seed: int,
     trained: Iterable[str],
     shift: float = 0.0,
+    consistency: Consistency | None = None,
     rehearsal: Rehearsal | None = None,
     privacy: PrivateTraining | None = None,
 ) -> None:
     """Teach a generator a site's pairs, in place: images [N, C, H, W] in 0..1 and masks [N, S, H, W].
 
     Only the parameters named in `trained` change; they end as their exponential moving average. A pair is moved at
-    random by up to `shift` of its shorter side each time it is shown. `rehearsal` adds a loss that holds on to earlier
-    prompts. `privacy` is what a site asks for that has it taught by DP-SGD; its images must then have no part in the
-    rehearsal, so there is none.
+    random by up to `shift` of its shorter side each time it is shown. `consistency` adds a loss that holds images to
+    their masks, `rehearsal` one that holds on to earlier prompts. `privacy` is what a site asks for that has it taught
+    by DP-SGD; its images must then have no part in other losses, so there are none.
     """
-    assert rehearsal is None or privacy is None, "no rehearsal is private"
+    assert privacy is None or (rehearsal is None and consistency is None), "no other loss is private"
     config, draws = generator.config, torch.Generator().manual_seed(seed)
     corrupt = Corruption(generator, draws)
 
@@ -73,7 +75,7 @@ def fit(
     if privacy is None:
         for _ in range(steps):
             rows = torch.randint(len(images), (config.batch,), generator=draws)
-            loss = denoising_loss(generator, shown(rows), corrupt)
+            loss = denoising_loss(generator, shown(rows), corrupt, consistency=consistency)
             descent.descend(loss if rehearsal is None else loss + rehearsal(generator, corrupt, draws))
     else:
         for _ in _descend_privately(generator, shown, corrupt, descent.optimizer, steps=steps, privacy=privacy):
@@ -109,13 +111,22 @@ def _descend_privately(
 
 
 def denoising_loss(
-    generator: Generator, pairs: Tensor, corrupt: Corruption, token: Tensor | None = None, noise: Tensor | None = None
+    generator: Generator,
+    pairs: Tensor,
+    corrupt: Corruption,
+    token: Tensor | None = None,
+    noise: Tensor | None = None,
+    *,
+    consistency: Consistency | None = None,
 ) -> Tensor:
-    """Return the mean squared error of the predicted velocity, under a token [tokens, width] or the generator's own."""
+    """Return the mean squared error of the predicted velocity, under a token [tokens, width] or the generator's own.
+
+    With the loss of consistency, where there is one.
+    """
     noisy, image_time, mask_time, velocity, weight = corrupt(pairs, noise)
-    error = generator(noisy, image_time, mask_time, _spread(token, len(pairs))) - velocity
-    mean: Tensor = (weight * error.square()).mean()
-    return mean
+    answer = generator(noisy, image_time, mask_time, _spread(token, len(pairs)))
+    mean: Tensor = (weight * (answer - velocity).square()).mean()
+    return mean if consistency is None else mean + consistency(generator, pairs, noisy, image_time, answer)
 
 
 def rehearse_replays(before: Generator, tokens: Sequence[Tensor], count: int, seed: int) -> Rehearsal:

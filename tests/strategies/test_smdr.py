@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from simulator.store import Store
 from sites.ledger import read_rows
@@ -50,6 +51,21 @@ def test_a_run_goes_through_and_only_declared_kinds_leave(
     assert kinds == {"prompt", "diffusion"} | ({"segmenter"} if name == "smdr_onsite" else set())
     assert "diffusion" in released(folder, "A")
     assert ("diffusion" in released(folder, "B")) is (retention in ("own", "replay", "distill"))
+
+
+@pytest.mark.parametrize("setting", [{"consistency": 1.0, "reading": 2}, {"masks": "segmented"}])
+@pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
+def test_a_switch_changes_the_result_and_nothing_that_leaves(
+    name: str, setting: dict[str, Any], run_tiny: Run, small: Small
+) -> None:
+    folders = [
+        run_tiny(run, strategy={**small(name), **add}, arrivals=["A", "B", "C"])
+        for run, add in (("plain", {}), ("switched", setting))
+    ]
+    plain, switched = ([released(folder, site) for site in "ABC"] for folder in folders)
+    assert plain == switched
+    before, after = (Store(folder).predictors("A")[3] for folder in folders)
+    assert any(not torch.equal(before[key], after[key]) for key in before)
 
 
 @pytest.mark.parametrize("retention", ["adapter", "frozen"])
