@@ -136,22 +136,22 @@ def bench_table(found: BenchAudit) -> Table:
     """
     several = len({one.schedule for one in found.compared}) > 1
     defended = any(one.defences for one in found.compared)
-    table = _table(f"{found.name}: what left in a trial, on average", *["schedule"] * several, "strategy")
+    table = _table(f"{found.name}: what left in a trial, on average", *(["schedule"] if several else []), "strategy")
     table.add_column("left", no_wrap=True)
     for column in ("down", "kept", "refused", "findings"):
         table.add_column(column, justify="right")
-    for column in (*["defences"] * defended, "default policy"):
+    for column in (*(["defences"] if defended else []), "default policy"):
         table.add_column(column)
     for one in found.compared:
         table.add_row(
-            *[one.schedule] * several,
+            *([one.schedule] if several else []),
             one.strategy,
             _lines_of(one.released),
             size(one.received),
             size(one.kept),
             str(one.refusals),
             str(one.findings),
-            *["\n".join(one.defences) or NONE] * defended,
+            *(["\n".join(one.defences) or NONE] if defended else []),
             f"[bold red]refuses {', '.join(one.outside)}[/bold red]" if one.outside else "admits",
         )
     return table
