@@ -146,19 +146,25 @@ def audit(
 
 @app.command()
 def replay(
-    folder: Annotated[Path, typer.Argument(help="A run folder of a strategy that makes replays, such as smdr.")],
+    folder: Annotated[Path, typer.Argument(help="A run folder of a strategy that makes replays, or a bench folder.")],
     count: Annotated[int, typer.Option(min=2, help="Replays to make for each site.")] = 64,
     output: FormatOption = Format.TEXT,
 ) -> None:
-    """Show replays of every past site beside real images, and measure how faithful they are."""
+    """Show replays of every past site beside real images, and measure how faithful they are.
+
+    Of a bench, those of every trial that is done, and their means.
+    """
     from simulator.terminal import loading
 
     with loading():
-        from simulator import replaying
         from simulator.bench.keeping import demand_networks
+        from simulator.replaying import replay as show
+
+        if (folder / "plan.json").exists():
+            from simulator.bench.replaying import replay_bench as show
 
     demand_networks(folder)
-    replaying.replay(folder, count, as_json=output is Format.JSON)
+    show(folder, count, as_json=output is Format.JSON)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from sites.files import write_whole
 from strategies.common.segmenter import slices_of
 
 ACROSS = 10
+FOLDER, OVERVIEW, FIDELITY = "replays", "all.png", "fidelity.csv"
 
 
 def replay(folder: Path, count: int, *, as_json: bool) -> None:
@@ -34,22 +35,30 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
     Raises `UserError` where the run's strategy makes no replays, or none yet.
     """
     store = Store(folder)
+    table = write_replays(store, count)
+    if not table:
+        name = store.schedule().config.strategy.name
+        raise UserError(f"{folder}: holds no replays; '{name}' makes none, or no site has learnt yet (try smdr)")
+    pictures = folder / FOLDER / OVERVIEW
+    if as_json:
+        rows = [_defined(row) for row in table]
+        out.print_json(json.dumps({"replays": str(pictures), "fidelity": rows}))
+        return
+    out.print(_table(table))
+    out.print(f"pictures: {pictures}", soft_wrap=True)
+
+
+def write_replays(store: Store, count: int) -> list[Fidelity]:
+    """Measure `count` replays of each past site of a run, and write table and pictures; nothing where it has none."""
     schedule = store.schedule()
     server = schedule.new_server()
     store.load(server)
-    made = server.replays(count)
-    if not made:
-        name = schedule.config.strategy.name
-        raise UserError(f"{folder}: holds no replays; '{name}' makes none, or no site has learnt yet (try smdr)")
-    sites = {site: _pictures(schedule, site, *pairs) for site, pairs in made.items()}
+    sites = {site: _pictures(schedule, site, *pairs) for site, pairs in server.replays(count).items()}
+    if not sites:
+        return []
     table = measure(sites, schedule.setting)
-    written = _write(folder / "replays", sites, table)
-    if as_json:
-        rows = [_defined(row) for row in table]
-        out.print_json(json.dumps({"replays": str(written), "fidelity": rows}))
-        return
-    out.print(_table(table))
-    out.print(f"pictures: {written}", soft_wrap=True)
+    _write(store.root / FOLDER, sites, table)
+    return table
 
 
 def _pictures(schedule: Schedule, site: str, images: Tensor, masks: Tensor) -> SitePictures:
@@ -64,15 +73,13 @@ def _pictures(schedule: Schedule, site: str, images: Tensor, masks: Tensor) -> S
     )
 
 
-def _write(folder: Path, sites: Mapping[str, SitePictures], table: Sequence[Fidelity]) -> Path:
-    rows = pd.DataFrame([asdict(row) for row in table])
-    write_whole(folder / "fidelity.csv", rows.to_csv(index=False))
+def _write(folder: Path, sites: Mapping[str, SitePictures], table: Sequence[Fidelity]) -> None:
     overview: dict[str, Pictures] = {}
     for site, pictures in sites.items():
         write_whole(folder / f"{site}.png", grid({"real": pictures.held_out, "replay": pictures.replayed}, rows=3))
         overview |= {site: pictures.held_out, f"{site} replay": pictures.replayed}
-    write_whole(folder / "all.png", grid(overview, rows=1))
-    return folder / "all.png"
+    write_whole(folder / OVERVIEW, grid(overview, rows=1))
+    write_whole(folder / FIDELITY, pd.DataFrame([asdict(row) for row in table]).to_csv(index=False))
 
 
 def grid(parts: Mapping[str, Pictures], rows: int) -> bytes:

@@ -1,0 +1,91 @@
+"""What `wardround replay` does with a bench: measure the replays of every trial that is done, and put them together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table
+
+from simulator.bench.keeping import demand_networks
+from simulator.bench.showing import table_of_strategies
+from simulator.bench.statistics import estimate
+from simulator.bench.store import BenchStore
+from simulator.replaying import FIDELITY, FOLDER, write_replays
+from simulator.report.words import NONE
+from simulator.store import Store
+from simulator.terminal import err, out
+from sites.errors import UserError
+from sites.files import write_whole
+
+OF_TRIAL = ("trial", "schedule", "strategy", "order", "seed")
+
+
+def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
+    """Measure the replays of each trial that is done and was not measured yet; write `BENCH/fidelity.csv`.
+
+    Raises `UserError`, before any is measured, where a trial has let go of its networks, and where none makes replays.
+    """
+    store = BenchStore(folder)
+    done = [row for row in store.planned if store.ending(row.trial).status == "done"]
+    waiting = [row for row in done if not (store.trial_root(row.trial) / FOLDER / FIDELITY).exists()]
+    for row in waiting:
+        demand_networks(store.trial_root(row.trial))
+    for number, row in enumerate(waiting, start=1):
+        err.print(f"trial {number} of {len(waiting)}: {row.schedule}, {row.strategy}, {row.order}, seed {row.seed}")
+        write_replays(Store(store.trial_root(row.trial)), count)
+    found = fidelity_of(store)
+    if found.empty:
+        raise UserError(f"{folder}: no trial that is done makes replays; run a suite with smdr in it")
+    write_whole(folder / FIDELITY, found.to_csv(index=False))
+    if as_json:
+        out.print_json(found.to_json(orient="records", double_precision=15))
+        return
+    out.print(_table(found))
+    out.print(f"each trial: {folder / FIDELITY}", soft_wrap=True)
+
+
+def fidelity_of(store: BenchStore) -> pd.DataFrame:
+    """Return the fidelity of the replays of all trials that were measured: a row for each trial and site."""
+    parts = [pd.DataFrame()]
+    for row in store.planned:
+        path = store.trial_root(row.trial) / FOLDER / FIDELITY
+        if path.exists():
+            about = {key: value for key, value in asdict(row).items() if key in OF_TRIAL}
+            parts.append(pd.read_csv(path).assign(**about))
+    found = pd.concat(parts, ignore_index=True)
+    return found[[*OF_TRIAL, *(name for name in found.columns if name not in OF_TRIAL)]] if len(found) else found
+
+
+def _table(found: pd.DataFrame) -> Table:
+    """Return a row for each strategy and site, each schedule under its name where there are several."""
+    table = table_of_strategies("How faithful replays are: means over trials")
+    table.add_column("site")
+    for title in ("trials", "fewest\nhits", "Dice, real\nless replayed", "diversity", "nearest\nimage"):
+        table.add_column(title, justify="right")
+    for schedule, trials in found.groupby("schedule", sort=False):
+        if found["schedule"].nunique() > 1:
+            table.add_row(f"[bold]{escape(str(schedule))}[/bold]")
+        for (strategy, site), rows in trials.groupby(["strategy", "site"], sort=False):
+            table.add_row(
+                escape(str(strategy)),
+                escape(str(site)),
+                str(len(rows)),
+                f"{rows['hits'].min():.2f}",
+                _mean(rows["real_dice"] - rows["dice"], digits=3),
+                _mean(rows["diversity"], digits=2),
+                _mean(rows["nearest"], digits=2),
+            )
+        table.add_section()
+    table.caption = "Behind ±: half of the 95 % confidence interval, from three trials on."
+    return table
+
+
+def _mean(values: pd.Series[float], digits: int) -> str:
+    found = estimate(values.tolist())
+    if not found.trials:
+        return NONE
+    margin = f" ±{found.margin:.{digits}f}".replace("±0.", "±.") if found.drawn else ""
+    return f"{found.mean:.{digits}f}{margin}"
