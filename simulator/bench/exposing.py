@@ -10,15 +10,14 @@ from rich.table import Table
 
 from simulator.bench.collecting import collect
 from simulator.bench.exposed import FILE, strongest
-from simulator.bench.keeping import demand_networks
 from simulator.bench.results import Results
+from simulator.bench.revisiting import revisit
 from simulator.bench.running import write_report
 from simulator.bench.store import BenchStore
 from simulator.exposure.measuring import Effort, measure
 from simulator.report.words import NONE
 from simulator.store import Store
-from simulator.terminal import err, out
-from sites.errors import UserError
+from simulator.terminal import out
 from sites.files import write_whole
 
 
@@ -28,15 +27,7 @@ def expose_bench(folder: Path, effort: Effort, *, as_json: bool) -> None:
     Raises `UserError`, before any attack, where no trial is done, or one to attack has let go of its networks.
     """
     store = BenchStore(folder)
-    done = [row for row in store.planned if store.ending(row.trial).status == "done"]
-    if not done:
-        raise UserError(f"{folder}: no trial is done; run the suite first, with: wardround bench")
-    waiting = [row for row in done if not (store.trial_root(row.trial) / FILE).exists()]
-    for row in waiting:
-        demand_networks(store.trial_root(row.trial))
-    for number, row in enumerate(waiting, start=1):
-        err.print(f"trial {number} of {len(waiting)}: {row.schedule}, {row.strategy}, {row.order}, seed {row.seed}")
-        root = store.trial_root(row.trial)
+    for root in revisit(store, FILE):
         write_whole(root / FILE, measure(Store(root), effort).model_dump_json(indent=2) + "\n")
     report = write_report(folder)
     results = collect(store)

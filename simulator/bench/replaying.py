@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from simulator.bench.keeping import demand_networks
+from simulator.bench.revisiting import revisit
 from simulator.bench.showing import table_of_strategies
 from simulator.bench.statistics import estimate
 from simulator.bench.store import BenchStore
 from simulator.replaying import FIDELITY, FOLDER, write_replays
 from simulator.report.words import NONE
 from simulator.store import Store
-from simulator.terminal import err, out
+from simulator.terminal import out
 from sites.errors import UserError
 from sites.files import write_whole
 
@@ -26,16 +25,12 @@ OF_TRIAL = ("trial", "schedule", "strategy", "order", "seed")
 def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
     """Measure the replays of each trial that is done and was not measured yet; write `BENCH/fidelity.csv`.
 
-    Raises `UserError`, before any is measured, where a trial has let go of its networks, and where none makes replays.
+    Raises `UserError`, before any is measured, where no trial is done or one has let go of its networks; and where none
+    makes replays.
     """
     store = BenchStore(folder)
-    done = [row for row in store.planned if store.ending(row.trial).status == "done"]
-    waiting = [row for row in done if not (store.trial_root(row.trial) / FOLDER / FIDELITY).exists()]
-    for row in waiting:
-        demand_networks(store.trial_root(row.trial))
-    for number, row in enumerate(waiting, start=1):
-        err.print(f"trial {number} of {len(waiting)}: {row.schedule}, {row.strategy}, {row.order}, seed {row.seed}")
-        write_replays(Store(store.trial_root(row.trial)), count)
+    for root in revisit(store, f"{FOLDER}/{FIDELITY}"):
+        write_replays(Store(root), count)
     found = fidelity_of(store)
     if found.empty:
         raise UserError(f"{folder}: no trial that is done makes replays; run a suite with smdr in it")
@@ -49,14 +44,13 @@ def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
 
 def fidelity_of(store: BenchStore) -> pd.DataFrame:
     """Return the fidelity of the replays of all trials that were measured: a row for each trial and site."""
-    parts = [pd.DataFrame()]
-    for row in store.planned:
-        path = store.trial_root(row.trial) / FOLDER / FIDELITY
+    rows = []
+    for planned in store.planned:
+        path = store.trial_root(planned.trial) / FOLDER / FIDELITY
         if path.exists():
-            about = {key: value for key, value in asdict(row).items() if key in OF_TRIAL}
-            parts.append(pd.read_csv(path).assign(**about))
-    found = pd.concat(parts, ignore_index=True)
-    return found[[*OF_TRIAL, *(name for name in found.columns if name not in OF_TRIAL)]] if len(found) else found
+            about = {name: getattr(planned, name) for name in OF_TRIAL}
+            rows += [about | row for row in pd.read_csv(path).to_dict("records")]
+    return pd.DataFrame(rows)
 
 
 def _table(found: pd.DataFrame) -> Table:

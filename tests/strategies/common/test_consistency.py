@@ -37,7 +37,8 @@ def loss_of(predicted: Tensor, time: int, generator: Generator) -> Tensor:
     """What consistency costs where a generator predicts an image for the mask of a bright square."""
     _, masks = squares(0.9)
     pairs, wanted = generator.fold(*squares(0.9)), generator.fold(predicted, masks)
-    kept, noise = noise_scheduler().alphas_cumprod[time], torch.randn(pairs.shape)
+    kept = noise_scheduler().alphas_cumprod[time]
+    noise = torch.randn(pairs.shape, generator=torch.Generator().manual_seed(0))
     noisy = kept.sqrt() * pairs + (1 - kept).sqrt() * noise
     answer = (kept.sqrt() * noisy - wanted) / (1 - kept).sqrt()
     return Consistency(Bright(), 1.0)(generator, pairs, noisy, torch.full((8,), time), answer)
