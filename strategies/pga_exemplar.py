@@ -52,7 +52,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         Domain(images, masks.float()),
         past_of(down),
         config.alignment,
-        optimizer=torch.optim.AdamW(network.parameters(), lr=budget.learning_rate),
+        optimizer=torch.optim.AdamW(network.parameters(), lr=budget.learning_rate, fused=True),
         iterations=budget.iterations_a_round(len(images)),
         batch=budget.batch,
         augmentation=setting.augmentation,

@@ -94,7 +94,7 @@ class SmdrServer(PromptServer[Broadcast, Upload]):
             replays.pop(newest),
             with_masks(self._config, self._segmenter, [*replays.values(), *self._book.virtual()]),
             self._config.alignment,
-            optimizer=torch.optim.AdamW(self._segmenter.parameters(), lr=budget.learning_rate),
+            optimizer=torch.optim.AdamW(self._segmenter.parameters(), lr=budget.learning_rate, fused=True),
             iterations=budget.iterations_a_round(self._config.replays),
             batch=budget.batch,
             augmentation=self._setting.augmentation,

@@ -106,7 +106,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         Domain(images, masks),
         with_masks(config, segmenter, past),
         config.alignment,
-        optimizer=torch.optim.AdamW(segmenter.parameters(), lr=budget.learning_rate),
+        optimizer=torch.optim.AdamW(segmenter.parameters(), lr=budget.learning_rate, fused=True),
         iterations=budget.iterations_a_round(len(images)),
         batch=budget.batch,
         augmentation=setting.augmentation,

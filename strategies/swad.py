@@ -118,7 +118,8 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     images, masks = slices_of(training)
     unseen, their_masks = slices_of(validating)
     iterations = setting.budget.iterations_a_round(len(images) + len(unseen) * (validating is not training))
-    optimizer, trail, losses = torch.optim.AdamW(network.parameters(), lr=setting.budget.learning_rate), Trail(), []
+    optimizer = torch.optim.AdamW(network.parameters(), lr=setting.budget.learning_rate, fused=True)
+    trail, losses = Trail(), []
     descent = optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     every = max(1, iterations // config.checks)
     network.train()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import RandAdjustContrast, RandAffined, RandBiasField, RandGaussianNoise, RandGaussianSmooth
 from torch import Tensor
 from torch.nn.functional import pad
@@ -46,22 +50,35 @@ class Augmenter:
         masks = masks.float()
         if not self._on:
             return images, masks
-        posed = [self._affine({"image": image, "mask": mask}) for image, mask in zip(images, masks, strict=True)]
-        changed = [self._appearance(torch.as_tensor(one["image"])) for one in posed]
-        return torch.stack(changed), torch.stack([torch.as_tensor(one["mask"]).as_subclass(Tensor) for one in posed])
+        with _plain_tensors():
+            posed = [self._affine({"image": image, "mask": mask}) for image, mask in zip(images, masks, strict=True)]
+            changed = [self._appearance(torch.as_tensor(one["image"])) for one in posed]
+            return torch.stack(changed), torch.stack([torch.as_tensor(one["mask"]) for one in posed])
 
     def shifted(self, images: Tensor) -> Tensor:
         """Return images [N, C, H, W] in 0..1 as one other scanner might have made them all."""
         flat = images.flatten(0, 1)
-        for transform in self._scanner:
-            flat = torch.as_tensor(transform(flat))
-        return flat.as_subclass(Tensor).clamp(0, 1).view_as(images)
+        with _plain_tensors():
+            for transform in self._scanner:
+                flat = torch.as_tensor(transform(flat))
+        return flat.clamp(0, 1).view_as(images)
 
     def _appearance(self, image: Tensor) -> Tensor:
         image = torch.cat([torch.as_tensor(self._gamma(channel[None])) for channel in image])
         for transform in self._rest:
             image = torch.as_tensor(transform(image))
-        return image.as_subclass(Tensor).clamp(0, 1).float()
+        return image.clamp(0, 1).float()
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """Keep MONAI from tracking where slices come from, which takes longer than to change them."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def moved(images: Tensor, masks: Tensor, reach: float, draws: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -22,11 +22,11 @@ class AveragedDescent:
         self, parameters: Iterable[nn.Parameter], *, learning_rate: float, steps: int, ema: float, warm: float = 0.1
     ) -> None:
         self._parameters = list(parameters)
-        self.optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate)
+        self.optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, fused=True)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, learning_rate, total_steps=steps, pct_start=warm
         )
-        self._average = EMAModel(self._parameters, decay=ema)
+        self._average = EMAModel(self._parameters, decay=ema, foreach=True)
 
     def descend(self, loss: Tensor) -> None:
         """Take one gradient step down a loss."""

@@ -64,7 +64,7 @@ Descent = tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
 
 def descent_of(network: nn.Module, setting: Setting, iterations: int) -> Descent:
     """Return AdamW over a network's parameters, and a learning rate that falls along a half cosine to zero."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=setting.budget.learning_rate)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=setting.budget.learning_rate, fused=True)
     return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
 
 
