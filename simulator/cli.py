@@ -77,6 +77,9 @@ def bench(
     track: Annotated[Track | None, typer.Option(help="Show each trial in this tracker's files as well.")] = None,
     check: Annotated[Path | None, typer.Option(help="Exit with 1 where scores leave these golden figures.")] = None,
     freeze: Annotated[Path | None, typer.Option(help="Write the scores as golden figures to this new file.")] = None,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="Take over trials measured elsewhere, from their tables; may be repeated.")
+    ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Compare strategies: run a suite of trials, or go on with one that was stopped."""
@@ -94,6 +97,7 @@ def bench(
         track=track.value if track else None,
         check=check,
         freeze=freeze,
+        add=tuple(add or ()),
     )
     as_json = output is Format.JSON
     if dry_run:

@@ -16,7 +16,7 @@ class Trial(Frozen):
     strategy: str
     order: str
     seed: int
-    status: Literal["done", "failed", "missing"]
+    status: Literal["done", "added", "failed", "missing"]
     reason: str
     audit: RunAudit | None
 

@@ -38,7 +38,7 @@ def audit_bench(root: Path) -> BenchAudit:
 
 def _trial(store: BenchStore, planned: Planned) -> Trial:
     ending, root = store.ending(planned.trial), store.trial_root(planned.trial)
-    there = (root / "config.yaml").exists()
+    there, added = (root / "config.yaml").exists(), ending.status == "added"
     return Trial(
         trial=planned.trial,
         schedule=planned.schedule,
@@ -46,7 +46,7 @@ def _trial(store: BenchStore, planned: Planned) -> Trial:
         order=planned.order,
         seed=planned.seed,
         status=ending.status,
-        reason=ending.reason or ("" if there else "it was not run"),
+        reason=ending.reason or ("" if there else f"it was {'measured elsewhere' if added else 'not run'}"),
         audit=audit_run(root) if there else None,
     )
 

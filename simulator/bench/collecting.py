@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from simulator.bench.adding import Added
 from simulator.bench.exposed import exposure_of
 from simulator.bench.keeping import segmenters_of
 from simulator.bench.results import Results
-from simulator.bench.store import BenchStore
+from simulator.bench.store import BenchStore, commit_of
 from simulator.contract import Purpose
 from simulator.metrics import METRICS, NAN, ScoreMatrix
 from simulator.store import Store
@@ -24,24 +25,27 @@ TOLD = ("trial", "schedule", "strategy", "order", "seed", "status", "reason")
 SCORES = ("accuracy", "unseen", "plasticity", "backward_transfer", "forgetting", "forward_transfer")
 SCORE_COLUMNS = (*(f"{metric.key}_{score}" for metric in METRICS for score in SCORES), "dice_intransigence")
 RELEASED = ("bytes_up", "bytes_first", "kinds_up")
+HOW = ("sited", "commit")
 MATRIX = ("trial", "step", "site", "arrived", *(metric.key for metric in METRICS))
 DIAGNOSTICS = ("trial", "step", "site", "name", "index", "value")
-COSTS = ("trial", "cpu_seconds", "wall_seconds")
-COST_STEPS = ("trial", "step", "purpose", "cpu_seconds", "wall_seconds")
+TIMES = ("trial", "step", "purpose", "cpu_seconds", "wall_seconds")
+SPENT = ["cpu_seconds", "wall_seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What one trial left.
 
-    matrices: by metric; released: bytes_up, bytes_first, kinds_up; sited: what `is_sited` says
+    trial: the identity that it was run under; matrices: by metric; released: bytes_up, bytes_first, kinds_up
+    how: sited, which is what `is_sited` says, and commit
     """
 
+    trial: str
     matrices: Mapping[str, ScoreMatrix]
     released: Mapping[str, Any]
     times: list[dict[str, Any]]
     diagnostics: list[dict[str, Any]]
-    sited: bool
+    how: Mapping[str, Any]
 
     def scores(self) -> dict[str, float]:
         """Return every score by its column, apart from those that need another trial."""
@@ -58,6 +62,7 @@ def read_trial(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
     first: list[str] = next((row["sites"] for row in times if row["serial"] == 1), [])
     opening = [row for row in learning if row["step"] == 1 and row["round"] == 1 and row["site"] in first]
     return Reading(
+        trial=root.name,
         matrices={metric.key: ScoreMatrix.from_rows(scores, metric.key, arrivals) for metric in METRICS},
         released={
             "bytes_up": sum(row["bytes"] for row in learning),
@@ -66,7 +71,29 @@ def read_trial(root: Path, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
         },
         times=times,
         diagnostics=store.diagnostics(),
-        sited=is_sited(store),
+        how={"sited": is_sited(store), "commit": commit_of(store.versions())},
+    )
+
+
+def read_added(added: Added, arrivals: Mapping[str, tuple[int, ...]]) -> Reading:
+    """Read a trial that was measured elsewhere from the tables that came of it. Its diagnostics did not come along."""
+    grid = added.matrix.set_index(["step", "site"])
+    matrices = {
+        metric.key: ScoreMatrix(
+            grid[metric.key].unstack("site")[list(arrivals)].to_numpy(),
+            tuple(arrivals),
+            arrivals,
+            metric.higher_is_better,
+        )
+        for metric in METRICS
+    }
+    return Reading(
+        trial=added.row["trial"],
+        matrices=matrices,
+        released={name: added.row[name] for name in RELEASED},
+        times=[{str(name): value for name, value in row.items()} for row in added.costs.to_dict("records")],
+        diagnostics=[],
+        how={name: added.row[name] for name in HOW},
     )
 
 
@@ -88,9 +115,11 @@ def collect(bench: BenchStore) -> Results:
     planned = bench.planned
     endings = {row.trial: bench.ending(row.trial) for row in planned}
     readings = {
-        row.trial: read_trial(bench.trial_root(row.trial), row.arrivals)
+        row.trial: read_added(bench.added[row.trial], row.arrivals)
+        if endings[row.trial].status == "added"
+        else read_trial(bench.trial_root(row.trial), row.arrivals)
         for row in planned
-        if endings[row.trial].status == "done"
+        if endings[row.trial].measured
     }
     joint = {
         (row.schedule, row.order, row.seed): readings.get(row.trial)
@@ -99,40 +128,31 @@ def collect(bench: BenchStore) -> Results:
     }
     told = [
         {key: getattr(row, key) for key in TOLD[:5]}
-        | {"status": endings[row.trial].status, "reason": endings[row.trial].reason}
+        | {"status": "done" if row.trial in readings else ending.status, "reason": ending.reason}
         | _measured(readings.get(row.trial), joint.get((row.schedule, row.order, row.seed)))
-        for row in planned
+        for row, ending in zip(planned, endings.values(), strict=True)
     ]
-    times = pd.DataFrame(
-        [{"trial": trial, **row} for trial, reading in readings.items() for row in reading.times], columns=COST_STEPS
-    )
-    diagnostics = [{"trial": trial, **row} for trial, reading in readings.items() for row in reading.diagnostics]
+    found = readings.values()
+    times = pd.DataFrame([row | {"trial": one.trial} for one in found for row in one.times], columns=TIMES)
+    diagnostics = [row | {"trial": one.trial} for one in found for row in one.diagnostics]
     return Results(
         suite=bench.plan["suite"],
         description=bench.plan["description"],
         reference=bench.plan["reference"],
         strategies=tuple(bench.plan["strategies"]),
         schedules=tuple(bench.plan["schedules"]),
-        trials=pd.DataFrame(told, columns=[*TOLD, *SCORE_COLUMNS, *RELEASED]),
-        matrix=pd.DataFrame([row for trial, found in readings.items() for row in _cells(trial, found)], columns=MATRIX),
+        trials=pd.DataFrame(told, columns=[*TOLD, *SCORE_COLUMNS, *RELEASED, *HOW]),
+        matrix=pd.DataFrame([row for one in found for row in _cells(one)], columns=MATRIX),
         diagnostics=pd.DataFrame(diagnostics, columns=DIAGNOSTICS),
-        costs=times.groupby("trial", sort=False)[["cpu_seconds", "wall_seconds"]].sum().reset_index(),
-        cost_steps=times.groupby(["trial", "step", "purpose"], sort=False)[["cpu_seconds", "wall_seconds"]]
-        .sum()
-        .reset_index(),
+        times=times.groupby(["trial", "step", "purpose"], sort=False, dropna=False)[SPENT].sum().reset_index(),
         machine=bench.machine(),
-        sited=tuple(
-            label
-            for label in bench.plan["strategies"]
-            if any(readings[row.trial].sited for row in planned if row.trial in readings and row.strategy == label)
-        ),
         exposure=exposure_of(bench),
     )
 
 
 def write_tables(results: Results, folder: Path) -> None:
     """Write `results.parquet` and the CSV tables into a bench folder, each whole."""
-    for name, table in (("results", results.trials), ("matrix", results.matrix), ("costs", results.costs)):
+    for name, table in (("results", results.trials), ("matrix", results.matrix), ("costs", results.times)):
         write_whole(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     if len(results.exposure):
         write_whole(folder / "exposure.csv", results.exposure.to_csv(index=False, lineterminator="\n"))
@@ -143,17 +163,18 @@ def write_tables(results: Results, folder: Path) -> None:
 
 
 def _measured(reading: Reading | None, joint: Reading | None) -> dict[str, Any]:
-    """Return a trial's scores and what was released in it; NaN, 0 and "" where it is not done."""
+    """Return what a trial's reading says of it; its scores NaN and the rest 0, "" and False where it is not done."""
     if reading is None:
-        return {**dict.fromkeys(SCORE_COLUMNS, NAN), "bytes_up": 0, "bytes_first": 0, "kinds_up": ""}
+        nothing = {"bytes_up": 0, "bytes_first": 0, "kinds_up": "", "sited": False, "commit": ""}
+        return {**dict.fromkeys(SCORE_COLUMNS, NAN), **nothing}
     cost = reading.matrices["dice"].intransigence(joint.matrices["dice"]) if joint else NAN
-    return {**reading.scores(), "dice_intransigence": cost, **reading.released}
+    return {"trial": reading.trial, **reading.scores(), "dice_intransigence": cost, **reading.released, **reading.how}
 
 
-def _cells(trial: str, reading: Reading) -> list[dict[str, Any]]:
+def _cells(reading: Reading) -> list[dict[str, Any]]:
     dice = reading.matrices["dice"]
     return [
-        {"trial": trial, "step": step, "site": site, "arrived": next(iter(dice.arrivals[site]), 0)}
+        {"trial": reading.trial, "step": step, "site": site, "arrived": next(iter(dice.arrivals[site]), 0)}
         | {key: matrix.score(step, site) for key, matrix in reading.matrices.items()}
         for step in range(dice.steps + 1)
         for site in dice.sites

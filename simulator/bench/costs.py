@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from simulator.bench import words
-from simulator.bench.ratios import cpu_ratio
+from simulator.bench.ratios import Ratio, cpu_ratio, growth
 from simulator.bench.results import Results
 from simulator.bench.tables import Cell, Column, Table, cost_of, kinds_of
 from simulator.report.words import NONE
@@ -21,7 +21,7 @@ def cost_table(results: Results) -> Table:
         *map(Column, ("Strategy", *(["Schedule"] if several else []), "Kinds released", "Most sensitive")),
         *(Column("Released", "a trial", "low"), Column("First turn", "", "low")),
         *(Column("CPU", "a trial", "low"), Column("Wall clock", "a trial", "low")),
-        Column("CPU ratio", "to the cheapest", "low"),
+        *(Column("CPU ratio", "to the cheapest", "low"), Column("Last step", "to the second", "low")),
     )
     rows = []
     for schedule in results.schedules:
@@ -33,20 +33,25 @@ def cost_table(results: Results) -> Table:
             says = (words.amount, words.amount, words.seconds, words.seconds)
             numbers = [Cell(say(mean), value=mean) for say, mean in zip(says, means, strict=True)]
             said = (*([schedule] if several else []), kinds.replace("+", ", ") or NONE, words.most_sensitive(kinds))
-            rows.append((name, (*map(Cell, said), *numbers, _ratio_cell(results, schedule, name, cheapest))))
+            ratios = (_to_cheapest(results, schedule, name, cheapest), _ratio_cell(growth(results, schedule, name)))
+            rows.append((name, (*map(Cell, said), *numbers, *ratios)))
     caption = (
         "What all sites together released while learning, and the time that a trial took: means over the trials done. "
-        "CPU ratio: geometric mean over paired trials, with its 95 % confidence interval."
+        "CPU ratio: geometric mean over paired trials, with its 95 % confidence interval. Last step: how many times "
+        "the CPU time of the second step the last one took, its scoring included."
     )
     return Table(caption=caption, columns=columns, rows=tuple(rows))
 
 
-def _ratio_cell(results: Results, schedule: str, name: str, cheapest: str | None) -> Cell:
+def _to_cheapest(results: Results, schedule: str, name: str, cheapest: str | None) -> Cell:
     if cheapest is None:
         return Cell(NONE)
     if name == cheapest:
         return Cell("1", value=1.0, best=True)
-    found = cpu_ratio(results, schedule, name, cheapest)
+    return _ratio_cell(cpu_ratio(results, schedule, name, cheapest))
+
+
+def _ratio_cell(found: Ratio) -> Cell:
     interval = "" if math.isnan(found.low) else f" ({words.times(found.low)} to {words.times(found.high)})"
     return Cell(words.times(found.mean) + interval, value=found.mean)
 

@@ -59,6 +59,7 @@ def render(results: Results, chapters: Sequence[Chapter], suite: str = "") -> st
         price=costs.price(results),
         costs=costs.cost_table(results),
         trials=trial_list(results),
+        provenance=words.provenance(results),
         suite=suite,
         mark=MARK,
         counted=counted,

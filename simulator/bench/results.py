@@ -24,17 +24,17 @@ class Results:
         _backward_transfer, _forgetting, _forward_transfer (float, NaN where undefined);
         dice_intransigence (NaN without a reference, or where its trial is missing);
         bytes_up (all that sites released while learning), bytes_first (of which in the first turn),
-        kinds_up (kinds released while learning, sorted, joined by "+")
+        kinds_up (kinds released while learning, sorted, joined by "+");
+        sited (whether it segments a site with weights or statistics of that site's own), commit (of the code it ran on)
     matrix: trial, step (0 = untrained), site, arrived (step of the site's first arrival, 0 for an unseen one),
         dice, hd95, asd (means over cases)
     diagnostics: trial, step, site, name (such as "cosine_orientational"), index (iteration or position), value;
         may be empty
-    costs: trial, cpu_seconds, wall_seconds: never the same bits twice, hence a table of its own
-    cost_steps: trial, step, purpose ("learn" or "score"), cpu_seconds, wall_seconds
+    times: trial, step, purpose ("learn" or "score"), cpu_seconds, wall_seconds: never the same bits twice, hence a
+        table of its own; of a trial whose steps were not told apart one row, without step and purpose
     exposure: trial, site, attack, auc: what membership inference reached on what a site released; empty unless
         `wardround exposure` was run on the bench
     machine: cores, processor, platform, python, torch, commit, date
-    sited: labels of the strategies that segment a site with weights or statistics of its own
     """
 
     suite: str
@@ -45,8 +45,17 @@ class Results:
     trials: pd.DataFrame
     matrix: pd.DataFrame
     diagnostics: pd.DataFrame
-    costs: pd.DataFrame
-    cost_steps: pd.DataFrame
+    times: pd.DataFrame
     machine: Mapping[str, str]
-    sited: tuple[str, ...] = ()
     exposure: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EXPOSURE))
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """What each trial took in all: trial, cpu_seconds, wall_seconds."""
+        return self.times.groupby("trial", sort=False)[["cpu_seconds", "wall_seconds"]].sum().reset_index()
+
+    @property
+    def sited(self) -> tuple[str, ...]:
+        """Labels of the strategies that segment a site with weights or statistics of its own."""
+        named = set(self.trials.loc[self.trials["sited"], "strategy"])
+        return tuple(label for label in self.strategies if label in named)

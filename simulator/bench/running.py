@@ -34,6 +34,7 @@ class Wanted:
     address, parallel: which Ray, and how many trials at a time
     track: where to show each trial besides
     check, freeze: golden figures to hold the scores against, or to write
+    add: folders with the tables of trials that were measured elsewhere, to take over
     """
 
     seeds: tuple[int, ...] = ()
@@ -43,6 +44,7 @@ class Wanted:
     track: TrackerName | None = None
     check: Path | None = None
     freeze: Path | None = None
+    add: tuple[Path, ...] = ()
 
 
 def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wanted, *, as_json: bool) -> int:
@@ -58,12 +60,14 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     root = folder or Path("benches") / suite.config.name
     tracker = tracker_of(wanted.track, root, suite.config.name) if wanted.track else None
     before = _endings(root, chosen)
-    waiting = [trial for trial in chosen if before[trial.identity].status != "done"]
-    check(waiting)
+    check([trial for trial in chosen if not before[trial.identity].measured])
     store = BenchStore.open(root, suite)
     with store.held():
+        for elsewhere in wanted.add:
+            count = counted(store.add(elsewhere), "trial")
+            err.print(f"added: {count} of this suite, measured elsewhere: {elsewhere}", soft_wrap=True)
         try:
-            _run(store, suite, chosen, waiting, wanted)
+            _run(store, suite, chosen, wanted)
         except KeyboardInterrupt:
             err.print("stopped; to go on, give the same command again", soft_wrap=True)
             raise
@@ -73,7 +77,7 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
             report = write_outputs(results, store.root)[-1]
         if tracker is not None:
             _track(store, chosen, tracker)
-    unfinished = [trial for trial in chosen if store.ending(trial.identity).status != "done"]
+    unfinished = [trial for trial in chosen if not store.ending(trial.identity).measured]
     off = deviations(results, golden, {trial.identity for trial in chosen}) if golden else []
     if wanted.freeze and not unfinished:
         freeze(results, wanted.freeze)
@@ -152,20 +156,21 @@ def check(trials: Sequence[Trial]) -> None:
                 raise type(error)(f"{trial.place}: {error}") from error
 
 
-def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], waiting: Sequence[Trial], wanted: Wanted) -> None:
-    """Run the trials that wait, and record how each ends; the other chosen ones are done."""
+def _run(store: BenchStore, suite: Suite, chosen: Sequence[Trial], wanted: Wanted) -> None:
+    """Run the chosen trials that have no result yet, and record how each ends."""
     from simulator.bench.farm import Job, farm
 
     store.write_machine()
-    to_run = {trial.identity: trial for trial in waiting}
+    endings = {trial.identity: store.ending(trial.identity) for trial in chosen}
+    to_run = {trial.identity: trial for trial in chosen if not endings[trial.identity].measured}
     board = Board(suite)
-    finished = [trial for trial in chosen if trial.identity not in to_run]
+    finished = [trial for trial in chosen if endings[trial.identity].status == "done"]
     for trial in finished:
         tidy(store.trial_root(trial.identity), suite.config.keep)
-    board.expect(chosen, {trial.identity: _dice(store, trial) for trial in finished})
-    if not waiting:
+    board.expect([*finished, *to_run.values()], {trial.identity: _dice(store, trial) for trial in finished})
+    if not to_run:
         return
-    jobs = [Job.of(trial, store.trial_root(trial.identity)) for trial in waiting]
+    jobs = [Job.of(trial, store.trial_root(trial.identity)) for trial in to_run.values()]
     events = farm(jobs, address=wanted.address, parallel=wanted.parallel, seconds=suite.config.trial_seconds)
     with shown(board), closing(events):
         for event in events:

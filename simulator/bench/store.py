@@ -8,16 +8,18 @@ import platform
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from simulator.bench.adding import Added, Key, added_to, take_over
 from simulator.bench.trials import Suite, Trial
 from simulator.schedule import as_yaml
 from simulator.store import held, now, versions
 from sites.errors import UserError
 from sites.files import write_whole
 
-Status = Literal["done", "failed", "missing"]
+Status = Literal["done", "added", "failed", "missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +34,22 @@ class Planned:
     seed: int
     arrivals: Mapping[str, tuple[int, ...]]
 
+    @property
+    def key(self) -> Key:
+        return Key(self.schedule, self.strategy, self.order, self.seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """How a trial ended: "missing" where it did not; `reason` is one line where it failed."""
+    """How a trial ended: "added" where it did elsewhere, "missing" where it did not; `reason`: one line, of failure."""
 
     status: Status
     reason: str = ""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a result."""
+        return self.status in ("done", "added")
 
 
 class BenchStore:
@@ -89,12 +100,23 @@ class BenchStore:
         return self.root / "trials" / identity
 
     def ending(self, identity: str) -> Ending:
-        """Return how a trial ended."""
+        """Return how a trial ended. What was measured here counts before what was added."""
         path = self.trial_root(identity) / "trial.json"
-        if not path.exists():
-            return Ending(status="missing")
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return Ending(status=row["status"], reason=row["reason"])
+        row = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = Ending(status=row.get("status", "missing"), reason=row.get("reason", ""))
+        return Ending(status="added") if found.status != "done" and identity in self.added else found
+
+    @cached_property
+    def added(self) -> Mapping[str, Added]:
+        """The planned trials that were measured elsewhere, by the identity that they have here."""
+        found = added_to(self.root)
+        return {row.trial: found[row.key] for row in self.planned if row.key in found}
+
+    def add(self, folder: Path) -> int:
+        """Take over what another folder measured of the planned trials; return how many. Raises `UserError`."""
+        count = take_over(self.root, [row.key for row in self.planned], folder)
+        self.__dict__.pop("added", None)
+        return count
 
     def end(self, trial: Trial, ending: Ending) -> None:
         """Record how a trial ended."""
@@ -120,9 +142,14 @@ def machine() -> dict[str, str]:
         "platform": platform.platform(),
         "python": installed["python"],
         "torch": installed["torch"],
-        "commit": installed.get("commit", f"release {installed.get('wardround', 'unknown')}"),
+        "commit": commit_of(installed),
         "date": now(),
     }
+
+
+def commit_of(installed: Mapping[str, str]) -> str:
+    """Return which code it was, from the versions of a run: the commit of a checkout, or the release."""
+    return installed.get("commit", f"release {installed.get('wardround', 'unknown')}")
 
 
 def _processor() -> str:

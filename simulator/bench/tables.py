@@ -195,13 +195,12 @@ def trial_list(results: Results) -> Table:
     rows = []
     for _, trial in results.trials.iterrows():
         state = f"{trial['status']} ({trial['reason']})" if trial["reason"] else str(trial["status"])
-        said = (trial["schedule"], trial["order"], trial["seed"], state)
+        said = map(str, (trial["schedule"], trial["order"], trial["seed"], state))
+        ran = map(str, (trial["trial"][:12], trial["commit"]))
         scores = [Cell(score.number(float(trial[score.key])), value=float(trial[score.key])) for score in TESTED[:2]]
-        rows.append(
-            (str(trial["strategy"]), (*(Cell(str(one)) for one in said), *scores, Cell(str(trial["trial"])[:12])))
-        )
+        rows.append((str(trial["strategy"]), (*map(Cell, said), *scores, *map(Cell, ran))))
     titles = ("Strategy", "Schedule", "Order", "Seed", "State")
-    columns = (*map(Column, titles), *(_column(score) for score in TESTED[:2]), Column("Identity"))
+    columns = (*map(Column, titles), *(_column(score) for score in TESTED[:2]), Column("Identity"), Column("Commit"))
     return Table(caption="Every trial, in the suite's order.", columns=columns, rows=tuple(rows))
 
 

@@ -199,5 +199,14 @@ def opening(results: Results) -> str:
     return f"{text}: {counted(len(trials), 'trial')} in all, {done} of which are done."
 
 
+def provenance(results: Results) -> str:
+    """Say which code ran how many trials, where it was not the same for all; "" where it was."""
+    counts = results.trials.loc[results.trials["status"] == "done", "commit"].value_counts(sort=False)
+    if len(counts) < 2:
+        return ""
+    each = listed([f"{commit} ({counted(count, 'trial')})" for commit, count in counts.items()])
+    return f"Trials were run by several versions of the code: {each}."
+
+
 def _alpha() -> str:
     return f"{ALPHA:.2f}".removeprefix("0")

@@ -24,7 +24,7 @@ STRATEGIES: dict[str, tuple[float, float, float, int, str, float]] = {
     "smdr_onsite": (0.926, 0.004, 0.898, 53_000_000, "diffusion+prompt+segmenter", 520),
     "smdr": (0.914, 0.003, 0.888, 10_800_000, "diffusion+prompt", 610),
 }
-BYTES = ("bytes_up", "bytes_first")
+NOTHING = {"bytes_up": 0, "bytes_first": 0, "kinds_up": "", "commit": "", "sited": False}
 MACHINE = {
     "cores": "2",
     "processor": "Intel Xeon",
@@ -49,7 +49,7 @@ def make_results(
 ) -> Results:
     """A bench in which trials of one (order, seed) share luck; a strategy with an unknown label is like ewc."""
     random = np.random.default_rng(11)
-    trials, matrix, diagnostics, costs, cost_steps = [], [], [], [], []
+    trials, matrix, diagnostics, times = [], [], [], []
     for place, schedule in enumerate(schedules):
         luck = {(order, seed): random.normal(-0.015 * place, noise) for order in orders for seed in range(seeds)}
         for number, strategy in enumerate(strategies):
@@ -58,7 +58,7 @@ def make_results(
                     identity = hashlib.sha256(f"{schedule} {strategy} {order} {seed}".encode()).hexdigest()
                     row: dict[str, object] = {
                         **{"trial": identity, "schedule": schedule, "strategy": strategy, "order": order},
-                        **{"seed": seed, "status": "done", "reason": ""},
+                        **{"seed": seed, "status": "done", "reason": "", "sited": False},
                     }
                     if (schedule, strategy, order, seed) in failed:
                         trials.append(row | {"status": "failed", "reason": "site B, step 2: OUT_OF_MEMORY"})
@@ -77,9 +77,10 @@ def make_results(
                     matrix += cells
                     trials.append(row | _scores(cells) | _released(traits))
                     wall = traits[5] * random.uniform(0.95, 1.1)
-                    costs.append((identity, wall * 0.98, wall))
-                    for step in range(1, len(order.split("-")) + 1):
-                        cost_steps.append((identity, step, "learn", wall / 5, wall / 5))
+                    steps = len(order.split("-"))
+                    times += [
+                        (identity, step, "learn", wall * 0.98 / steps, wall / steps) for step in range(1, steps + 1)
+                    ]
                     if strategy.startswith("smdr"):
                         diagnostics += _cosines(identity, order.split("-"), random)
     columns = ["trial", "step", "site", "arrived", "dice", "hd95", "asd"]
@@ -89,11 +90,10 @@ def make_results(
         reference=reference if reference in strategies else None,
         strategies=tuple(strategies),
         schedules=tuple(schedules),
-        trials=pd.DataFrame(trials).reindex(columns=_columns()).fillna({"kinds_up": "", **dict.fromkeys(BYTES, 0)}),
+        trials=pd.DataFrame(trials).reindex(columns=_columns()).fillna(NOTHING),
         matrix=pd.DataFrame(matrix, columns=columns),
         diagnostics=pd.DataFrame(diagnostics, columns=["trial", "step", "site", "name", "index", "value"]),
-        costs=pd.DataFrame(costs, columns=["trial", "cpu_seconds", "wall_seconds"]),
-        cost_steps=pd.DataFrame(cost_steps, columns=["trial", "step", "purpose", "cpu_seconds", "wall_seconds"]),
+        times=pd.DataFrame(times, columns=["trial", "step", "purpose", "cpu_seconds", "wall_seconds"]),
         machine=MACHINE,
     )
 
@@ -102,7 +102,7 @@ def _columns() -> list[str]:
     names = ("accuracy", "unseen", "plasticity", "backward_transfer", "forgetting", "forward_transfer")
     scores = [f"{metric.key}_{name}" for metric in METRICS for name in names]
     first = ["trial", "schedule", "strategy", "order", "seed", "status", "reason"]
-    return [*first, *scores, "dice_intransigence", "bytes_up", "bytes_first", "kinds_up"]
+    return [*first, *scores, "dice_intransigence", "bytes_up", "bytes_first", "kinds_up", "sited", "commit"]
 
 
 def _matrix(
@@ -140,7 +140,7 @@ def _scores(cells: Sequence[tuple[object, ...]]) -> dict[str, float]:
 
 
 def _released(traits: tuple[float, float, float, int, str, float]) -> dict[str, object]:
-    return {"bytes_up": traits[3], "bytes_first": traits[3] // 4, "kinds_up": traits[4]}
+    return {"bytes_up": traits[3], "bytes_first": traits[3] // 4, "kinds_up": traits[4], "commit": MACHINE["commit"]}
 
 
 def _cosines(identity: str, order: Sequence[str], random: np.random.Generator) -> list[tuple[object, ...]]:

@@ -28,8 +28,7 @@ def results(**changes: object) -> Results:
         trials=pd.DataFrame([row, {**row, "seed": 1, "trial": "y", **changes}]),
         matrix=empty,
         diagnostics=empty,
-        costs=empty,
-        cost_steps=empty,
+        times=empty,
         machine={},
     )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from simulator.bench import words
 from simulator.bench.costs import cost_table, price
-from simulator.bench.ratios import cpu_ratio
+from simulator.bench.ratios import cpu_ratio, growth
 from simulator.bench.results import Results
 
 Make = Callable[..., Results]
@@ -19,11 +21,13 @@ Make = Callable[..., Results]
 def priced(results: Results, strategy: str, factors: list[float], base: str = "finetune") -> Results:
     """Let each trial of a strategy take so many times the CPU seconds of its pair."""
     trials = results.trials.set_index("trial")
-    costs = results.costs.set_index("trial")["cpu_seconds"].copy()
+    costs = results.costs.set_index("trial")["cpu_seconds"]
+    scale = pd.Series(1.0, index=costs.index)
     pairs = [trials.index[trials["strategy"] == name] for name in (base, strategy)]
     for cheap, dear, factor in zip(*pairs, factors, strict=True):
-        costs[dear] = factor * costs[cheap]
-    return replace(results, costs=results.costs.assign(cpu_seconds=costs.to_numpy()))
+        scale[dear] = factor * costs[cheap] / costs[dear]
+    spent = results.times["cpu_seconds"] * results.times["trial"].map(scale)
+    return replace(results, times=results.times.assign(cpu_seconds=spent))
 
 
 @pytest.fixture
@@ -62,11 +66,25 @@ def test_every_cost_is_listed_with_its_ratio_to_the_cheapest(results: Results) -
     assert len(table.rows) == 12
     assert {len(cells) for _, cells in table.rows} == {len(table.columns) - 1}
     assert [cell.text for cell in table.rows[0][1][1:5]] == ["image, label", "image", "310 MB", "77.5 MB"]
-    ratios = {name: cells[-1] for name, cells in table.rows[:6]}
+    ratios = {name: cells[-2] for name, cells in table.rows[:6]}
     assert ratios["finetune"].text == "1"
     assert ratios["smdr"].value == pytest.approx(610 / 95, rel=0.05)
     assert ratios["smdr"].text.startswith("6.")
     assert " to " in ratios["smdr"].text
+
+
+def test_the_last_step_is_held_against_the_second(few: Results) -> None:
+    times = few.times[few.times["step"] == 1]
+    steps = [times.assign(step=step, cpu_seconds=times["cpu_seconds"] * step) for step in (1, 2, 3)]
+    grown = replace(few, times=pd.concat(steps))
+    assert growth(grown, "s", "smdr").mean == pytest.approx(1.5)
+    assert growth(grown, "s", "smdr").low == pytest.approx(1.5)
+    row = dict(cost_table(grown).rows)["smdr"]
+    assert row[-1].text.startswith("1.50 (1.50 to")
+    assert math.isnan(growth(few, "s", "smdr").mean)
+    assert dict(cost_table(few).rows)["smdr"][-1].text == "\N{EN DASH}"
+    untold = grown.times.assign(step=float("nan"))
+    assert math.isnan(growth(replace(few, times=untold), "s", "smdr").mean)
 
 
 def test_a_single_schedule_takes_no_column(make_results: Callable[..., Results]) -> None:

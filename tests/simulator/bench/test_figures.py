@@ -93,7 +93,7 @@ def test_holes_leave_the_rest_standing(results: Results) -> None:
     trials.loc[trials["strategy"] == "fedavg", "bytes_up"] = 0
     matrix = results.matrix.copy()
     matrix.loc[(matrix["site"] == "B") & (matrix["step"] == 2), "dice"] = np.nan
-    found = named(replace(results, trials=trials, matrix=matrix, costs=results.costs[:0]))
+    found = named(replace(results, trials=trials, matrix=matrix, times=results.times[:0]))
     assert set(found) == ALL
     assert not {"ewc", "smdr"} & set(texts(found["seen-unseen"]))
     assert "smdr" not in texts(found["matrices"])

@@ -50,7 +50,12 @@ def test_the_best_is_marked_once_a_column_and_never_the_reference(table: Table) 
 def test_it_says_who_has_to_be_told_the_site_of_an_image(results: Results, families: dict[str, Family]) -> None:
     one, two = results.strategies[:2]
     said = {
-        sited: main_table(replace(results, sited=sited), WHERE, families).caption for sited in ((), (one,), (two, one))
+        sited: main_table(
+            replace(results, trials=results.trials.assign(sited=results.trials["strategy"].isin(sited))),
+            WHERE,
+            families,
+        ).caption
+        for sited in ((), (one,), (two, one))
     }
     assert "told an image's site" not in said[()]
     assert f" {one} has to be told an image's site" in said[one,]
