@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +20,11 @@ FOLDER = "added"
 SUITE = "suite.yaml"
 RESULTS, MATRIX, COSTS = "results.csv", "matrix.csv", "costs.csv"
 _NEEDED = {
-    RESULTS: ("trial", "schedule", "strategy", "order", "seed", "status", "bytes_up", "kinds_up", "sited", "commit"),
-    MATRIX: ("trial", "step", "site", "dice", "hd95", "asd"),
+    RESULTS: (
+        *("trial", "schedule", "strategy", "order", "seed", "status"),
+        *("bytes_up", "bytes_first", "kinds_up", "sited", "commit"),
+    ),
+    MATRIX: ("trial", "step", "site", "arrived", "dice", "hd95", "asd"),
     COSTS: ("trial", "step", "purpose", "cpu_seconds", "wall_seconds"),
 }
 # A site may be called 1, or NA.
@@ -46,18 +49,25 @@ class Added:
     costs: pd.DataFrame
 
 
-def take_over(root: Path, planned: Collection[Key], folder: Path) -> int:
+def take_over(root: Path, planned: Mapping[Key, Mapping[str, int]], folder: Path) -> int:
     """Copy the tables of `folder` into the bench folder `root`; return how many of the planned trials they hold.
 
+    planned: of each trial the step at which a site first arrives, 0 for one that is never seen
+
     Raises `UserError`, before anything is copied, where they are no such tables, hold none of these trials, or are of
-    other settings. A schedule that has changed under the same name, and other code, can't be told from them: each
-    trial's commit goes along.
+    other settings or arrivals. Other code can't be told from them: each trial's commit goes along.
     """
-    tables = _read(folder)
-    keys = [_key(row) for row in _done(tables)]
-    _demand_same_settings(root, folder, keys)
-    if not (held := set(keys) & set(planned)):
+    trials = _trials(folder)
+    _demand_same_settings(root, folder, trials)
+    if not (held := trials.keys() & planned):
         raise UserError(f"{folder}: none of its trials that are done is one of this suite; leave out --add")
+    for key in sorted(held):
+        told = dict(zip(trials[key].matrix["site"], trials[key].matrix["arrived"], strict=True))
+        if told != planned[key]:
+            raise UserError(
+                f"{folder / MATRIX}: in {', '.join(map(str, key))} the sites arrive as {told}, in this suite as "
+                f"{dict(planned[key])}: the schedule has changed; leave out --add, and run it anew"
+            )
     contents = {name: (folder / name).read_bytes() for name in (SUITE, *_NEEDED)}
     before = _folders(root)
     if not any(all((one / name).read_bytes() == data for name, data in contents.items()) for one in before):
@@ -73,17 +83,27 @@ def added_to(root: Path) -> dict[Key, Added]:
     """Return all trials that were added to a bench folder; of one that was added twice, what came first."""
     found: dict[Key, Added] = {}
     for folder in _folders(root):
-        tables = _read(folder)
-        matrices = dict(iter(tables[MATRIX].groupby("trial")))
-        costs = dict(iter(tables[COSTS].groupby("trial")))
-        for row in _done(tables):
-            name = row["trial"]
-            found.setdefault(_key(row), Added(row=row, matrix=matrices[name], costs=costs[name]))
+        found = _trials(folder) | found
     return found
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted((root / FOLDER).glob("[0-9]*"))
+
+
+def _trials(folder: Path) -> dict[Key, Added]:
+    """Return the trials that are done, from the tables of a bench. Raises `UserError` where they don't say all."""
+    tables = _read(folder)
+    matrices, costs = (dict(iter(tables[name].groupby("trial"))) for name in (MATRIX, COSTS))
+    done = tables[RESULTS].query("status == 'done'").fillna({"kinds_up": ""})
+    if lost := set(done["trial"]) - (matrices.keys() & costs.keys()):
+        raise UserError(f"{folder}: {MATRIX} or {COSTS} lacks the trial {min(lost)} of {RESULTS}; copy the three anew")
+    found = {}
+    for record in done.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        key = Key(row["schedule"], row["strategy"], row["order"], int(row["seed"]))
+        found[key] = Added(row=row, matrix=matrices[row["trial"]], costs=costs[row["trial"]])
+    return found
 
 
 def _read(folder: Path) -> dict[str, pd.DataFrame]:
@@ -98,20 +118,7 @@ def _read(folder: Path) -> dict[str, pd.DataFrame]:
         if lacking := [column for column in columns if column not in table]:
             raise UserError(f"{path}: lacks the column '{lacking[0]}'; name a folder that `wardround bench` made")
         tables[name] = table
-    lost = {row["trial"] for row in _done(tables)} - (set(tables[MATRIX]["trial"]) & set(tables[COSTS]["trial"]))
-    if lost:
-        raise UserError(f"{folder}: {MATRIX} or {COSTS} lacks the trial {min(lost)} of {RESULTS}; copy the three anew")
     return tables
-
-
-def _done(tables: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
-    table = tables[RESULTS]
-    for row in table[table["status"] == "done"].to_dict("records"):
-        yield {str(name): value for name, value in row.items()}
-
-
-def _key(row: Mapping[str, Any]) -> Key:
-    return Key(str(row["schedule"]), str(row["strategy"]), str(row["order"]), int(row["seed"]))
 
 
 def _demand_same_settings(root: Path, folder: Path, keys: Collection[Key]) -> None:

@@ -114,7 +114,10 @@ class BenchStore:
 
     def add(self, folder: Path) -> int:
         """Take over what another folder measured of the planned trials; return how many. Raises `UserError`."""
-        count = take_over(self.root, [row.key for row in self.planned], folder)
+        planned = {
+            row.key: {site: min(steps, default=0) for site, steps in row.arrivals.items()} for row in self.planned
+        }
+        count = take_over(self.root, planned, folder)
         self.__dict__.pop("added", None)
         return count
 

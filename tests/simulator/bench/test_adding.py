@@ -105,6 +105,7 @@ def test_a_dry_run_tells_what_was_added(wardround: Wardround, suite: Write, here
         (("results.csv", "commit", "author"), "results.csv: lacks the column 'commit'"),
         (("matrix.csv", "dice", "jaccard"), "matrix.csv: lacks the column 'dice'"),
         (("results.csv", ",done,", ",failed,"), "none of its trials that are done is one of this suite"),
+        (("matrix.csv", ",E,0,", ",E,2,"), r"tiny, finetune, A-B, 0 the sites arrive as .*: the schedule has changed"),
         (("results.csv", "A-B", "B-A"), "none of its trials that are done is one of this suite"),
     ],
 )
