@@ -18,7 +18,7 @@ from strategies.common.diffusion import Generator
 TIMESTEPS = 1000
 MOST_SNR = 5.0
 LEAST_WEIGHT = 0.1
-LOG_SNR = (-4.0, 3.0)
+LEAST_LOG_SNR = -4.0
 
 
 def noise_scheduler() -> DDPMScheduler:
@@ -75,26 +75,28 @@ def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tupl
 
 def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
-    steps = generator.config.sampling_steps
+    times = sampling_times(generator.config.sampling_steps, generator.config.clearest)
     if generator.config.order == "joint":
-        return _solve(steps, draws, noise, lambda state, time: generator(state, time, time))
+        return _solve(times, draws, noise, lambda state, time: generator(state, time, time))
     split, fold = generator.image_channels, generator.config.unshuffle
     image, mask = noise[:, :split], noise[:, split:]
     first = torch.zeros(len(noise), dtype=torch.long)
     last = torch.full_like(first, TIMESTEPS - 1)
     mask = _solve(
-        steps, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
+        times, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
     )
     hard = (pixel_shuffle(mask, fold) > 0).float()
     clean = pixel_unshuffle(avg_pool2d(hard, 3, stride=1, padding=1) * 2 - 1, fold)
     image = _solve(
-        steps, draws, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
+        times, draws, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
     )
     return torch.cat([image, clean], dim=1)
 
 
-def _solve(steps: int, draws: torch.Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Take a state from noise to a picture with a few steps of the second-order stochastic solver.
+def _solve(
+    times: list[int], draws: torch.Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Take a state from noise to a picture with a few steps, from noise level to noise level, of a stochastic solver.
 
     Fresh noise in each step makes good in part what the steps before got wrong. No step is spent where nothing is
     decided yet, nor where the network, which is hardly taught there, would leave grain of its own.
@@ -105,19 +107,21 @@ def _solve(steps: int, draws: torch.Generator, state: Tensor, velocity: Callable
         prediction_type="v_prediction",
         algorithm_type="sde-dpmsolver++",
     )
-    solver.set_timesteps(timesteps=sampling_times(steps))
+    solver.set_timesteps(timesteps=times)
     for time in solver.timesteps:
-        times = torch.full((len(state),), int(time))
-        state = solver.step(velocity(state, times), time, state, generator=draws).prev_sample
+        here = torch.full((len(state),), int(time))
+        state = solver.step(velocity(state, here), time, state, generator=draws).prev_sample
     return state
 
 
-def sampling_times(steps: int) -> list[int]:
+def sampling_times(steps: int, clearest: float) -> list[int]:
     """Return the noise levels of so many steps: from pure noise, then evenly spaced in half the log of the SNR.
+
+    clearest: where they end
 
     Where there are so many steps that two would share a level, there are fewer.
     """
     kept = noise_scheduler().alphas_cumprod
     level = (kept / (1 - kept)).log() / 2
-    wanted = torch.linspace(*LOG_SNR, steps)
+    wanted = torch.linspace(LEAST_LOG_SNR, clearest, steps)
     return [TIMESTEPS - 1, *sorted({int((level - one).abs().argmin()) for one in wanted[1:]}, reverse=True)]

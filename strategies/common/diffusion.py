@@ -18,6 +18,7 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from torch.nn.utils import parametrize
 
 from sites.stream import Shape
+from strategies.common.colour import from_opponent, to_opponent
 from strategies.common.procedural import procedural_weights
 
 BACKBONE_FORM = ((16, 32, 64), "film", 1, 2)
@@ -30,9 +31,11 @@ class DiffusionConfig(BaseModel):
     widths: channels from the top level down
     conditioning: how the prompt enters, by FiLM (its tokens summed) or by cross-attention over its tokens
     order: `joint` denoises image and mask together; `mask_first` makes a mask, then the image that belongs to it
+    colours: how photographs enter, by opponent colours (see `colour.py`) or as red, green and blue; grey images as grey
     unshuffle: pixels folded into channels on each axis
     steps: gradient steps for one arrival; first_steps: for the very first one, where it starts at random
     sampling_steps: network calls for one replay (for each of the two stages of `mask_first`)
+    clearest: half the log of the SNR at which they end; lower where images have little grain of their own
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +45,7 @@ class DiffusionConfig(BaseModel):
     conditioning: Literal["film", "cross_attention"] = "film"
     tokens: int = Field(default=1, ge=1)
     order: Literal["joint", "mask_first"] = "mask_first"
+    colours: Literal["opponent", "rgb"] = "opponent"
     unshuffle: int = Field(default=2, ge=1)
     steps: int = Field(default=400, ge=1)
     first_steps: int = Field(default=3000, ge=1)
@@ -49,6 +53,7 @@ class DiffusionConfig(BaseModel):
     learning_rate: float = Field(default=2e-3, gt=0)
     ema: float = Field(default=0.99, ge=0, lt=1)
     sampling_steps: int = Field(default=12, ge=2)
+    clearest: float = Field(default=3.0, gt=0, le=4)
 
     @model_validator(mode="after")
     def _fits_the_backbone(self) -> Self:
@@ -76,6 +81,7 @@ class Generator(nn.Module):
         self.shape = shape
         fold = config.unshuffle**2
         self.image_channels = shape.channels * fold
+        self.opponent = config.colours == "opponent" and shape.channels == 3
         channels = self.image_channels + len(shape.structures) * fold
         self.size = (channels, shape.height // config.unshuffle, shape.width // config.unshuffle)
         width = 4 * config.widths[0]
@@ -131,12 +137,17 @@ class Generator(nn.Module):
         get a soft rim.
         """
         soft = avg_pool2d(masks.float(), 3, stride=1, padding=1)
-        return pixel_unshuffle(torch.cat([images.sqrt(), soft], dim=1) * 2 - 1, self.config.unshuffle)
+        flat = torch.cat([images.sqrt(), soft], dim=1) * 2 - 1
+        if self.opponent:
+            flat = torch.cat([to_opponent(flat[:, :3]), flat[:, 3:]], dim=1)
+        return pixel_unshuffle(flat, self.config.unshuffle)
 
     def unfold(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Undo `fold`: images float32 in 0..1, masks uint8."""
         flat = pixel_shuffle(pairs, self.config.unshuffle)
         images, masks = flat[:, : self.shape.channels], flat[:, self.shape.channels :]
+        if self.opponent:
+            images = from_opponent(images)
         return ((images + 1) / 2).clamp(0, 1).square(), (masks > 0).to(torch.uint8)
 
 
@@ -162,7 +173,7 @@ def build_generator(config: DiffusionConfig, shape: Shape, seed: int, rank: int 
         torch.manual_seed(seed)
         generator = Generator(config, shape)
     if config.start == "procedural" and not generator.token.is_meta:
-        generator.load_state_dict(procedural_weights(shape, config.unshuffle**2))
+        generator.load_state_dict(procedural_weights(shape, config.unshuffle**2, opponent=generator.opponent))
     if rank:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -10,13 +10,16 @@ from safetensors.torch import load
 from torch import Tensor
 
 from sites.stream import Shape
+from strategies.common.colour import for_opponent, to_opponent
 
 BACKBONE = Path(__file__).with_name("backbone.safetensors")
 CHANNELS, STRUCTURES = 3, 2
 
 
-def procedural_weights(shape: Shape, fold: int) -> dict[str, Tensor]:
+def procedural_weights(shape: Shape, fold: int, *, opponent: bool = False) -> dict[str, Tensor]:
     """Return the weights of a generator for a shape; `fold` is the number of pixels folded into channels.
+
+    opponent: for three channels, of opponent colours in place of red, green and blue
 
     The backbone has learnt three colour channels and two structures, and copies of one another among either. Where a
     shape has fewer, those it lacks are such copies, so this is exact: weights into the network add up, predictions
@@ -33,6 +36,16 @@ def procedural_weights(shape: Shape, fold: int) -> dict[str, Tensor]:
     )
     weights["unet.conv_out.weight"] = torch.cat([_mixed(out, share, fold, 0) for share in shares])
     weights["unet.conv_out.bias"] = torch.cat([_mixed(bias, share, fold, 0) for share in shares])
+    if opponent:
+        turns = {
+            "conv_in.weight": (for_opponent, 1),
+            "conv_out.weight": (to_opponent, 0),
+            "conv_out.bias": (to_opponent, 0),
+        }
+        for name, (turn, dim) in turns.items():
+            images, masks = weights[f"unet.{name}"].tensor_split([CHANNELS * fold], dim)
+            turned = turn(images.unflatten(dim, (CHANNELS, fold)), dim).flatten(dim, dim + 1)
+            weights[f"unet.{name}"] = torch.cat([turned, masks], dim)
     return weights
 
 

@@ -53,11 +53,12 @@ def test_an_exact_network_is_sampled_with_the_right_mean_and_spread(
 
 
 def test_sampling_begins_in_pure_noise_and_comes_down_level_by_level() -> None:
-    times = sampling_times(12)
+    times = sampling_times(12, clearest=3.0)
     assert times[0] == 999
     assert len(times) == 12
     assert all(later < earlier for earlier, later in pairwise(times))
-    assert all(later < earlier for earlier, later in pairwise(sampling_times(500)))
+    assert all(later < earlier for earlier, later in pairwise(sampling_times(500, clearest=3.0)))
+    assert sampling_times(12, clearest=2.0)[-1] > times[-1]
 
 
 def test_mask_first_shows_the_clean_mask_to_most_and_counts_only_what_is_noisy(generator: Generator) -> None:
