@@ -49,18 +49,22 @@ class Added:
     costs: pd.DataFrame
 
 
-def take_over(root: Path, planned: Mapping[Key, Mapping[str, int]], folder: Path) -> int:
-    """Copy the tables of `folder` into the bench folder `root`; return how many of the planned trials they hold.
+def take_over(root: Path, planned: Mapping[Key, Mapping[str, int]], folder: Path) -> tuple[int, tuple[str, ...]]:
+    """Copy the tables of `folder` into the bench folder `root`.
 
     planned: of each trial the step at which a site first arrives, 0 for one that is never seen
 
-    Raises `UserError`, before anything is copied, where they are no such tables, hold none of these trials, or are of
-    other settings or arrivals. Other code can't be told from them: each trial's commit goes along.
+    Returns how many of the planned trials they hold, and the schedules and strategies whose trials don't count, since
+    their suite sets them otherwise than this one. Raises `UserError`, before anything is copied, where they are no such
+    tables, hold none of these trials, or are of other arrivals. Other code can't be told from them: each trial's commit
+    goes along.
     """
-    trials = _trials(folder)
-    _demand_same_settings(root, folder, trials)
-    if not (held := trials.keys() & planned):
-        raise UserError(f"{folder}: none of its trials that are done is one of this suite; leave out --add")
+    trials, otherwise = _trials(folder), _set_otherwise(root, folder)
+    held = {key for key in trials.keys() & planned if not _touches(key, otherwise)}
+    if not held:
+        raise UserError(
+            f"{folder}: none of its trials that are done is one of this suite, as this suite sets them; leave out --add"
+        )
     for key in sorted(held):
         told = dict(zip(trials[key].matrix["site"], trials[key].matrix["arrived"], strict=True))
         if told != planned[key]:
@@ -76,14 +80,15 @@ def take_over(root: Path, planned: Mapping[Key, Mapping[str, int]], folder: Path
         for name, data in contents.items():
             write_whole(staging / name, data)
         staging.rename(root / FOLDER / f"{len(before) + 1:03d}")
-    return len(held)
+    return len(held), tuple(f"{what} {name}" for what, name in sorted(otherwise))
 
 
 def added_to(root: Path) -> dict[Key, Added]:
     """Return all trials that were added to a bench folder; of one that was added twice, what came first."""
     found: dict[Key, Added] = {}
     for folder in _folders(root):
-        found = _trials(folder) | found
+        otherwise = _set_otherwise(root, folder)
+        found = {key: one for key, one in _trials(folder).items() if not _touches(key, otherwise)} | found
     return found
 
 
@@ -121,17 +126,14 @@ def _read(folder: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _demand_same_settings(root: Path, folder: Path, keys: Collection[Key]) -> None:
-    """Raise `UserError` where a schedule or strategy of these trials is set otherwise here than it was there."""
-    here, there = _suite(root / SUITE), _suite(folder / SUITE)
-    used = {("schedule", key.schedule) for key in keys} | {("strategy", key.strategy) for key in keys}
-    ours, theirs = _settings(here), _settings(there)
-    for what, name in sorted(used & set(ours) & set(theirs)):
-        if ours[what, name] != theirs[what, name]:
-            raise UserError(
-                f"{folder / SUITE}: {what} '{name}' is {theirs[what, name]}, but {ours[what, name]} in this suite, so "
-                "these are other trials; call one of the two something else"
-            )
+def _set_otherwise(root: Path, folder: Path) -> set[tuple[str, str]]:
+    """Return the schedules and strategies, each by what it is and its name, that two suites set differently."""
+    ours, theirs = _settings(_suite(root / SUITE)), _settings(_suite(folder / SUITE))
+    return {named for named in ours.keys() & theirs if ours[named] != theirs[named]}
+
+
+def _touches(key: Key, named: Collection[tuple[str, str]]) -> bool:
+    return ("schedule", key.schedule) in named or ("strategy", key.strategy) in named
 
 
 def _settings(suite: SuiteConfig) -> dict[tuple[str, str], dict[str, Any]]:

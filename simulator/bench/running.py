@@ -21,7 +21,7 @@ from simulator.bench.store import BenchStore, Ending
 from simulator.bench.tracking import Tracker, TrackerName, tracked_of, tracker_of
 from simulator.bench.trials import Suite, Trial, read_suite
 from simulator.metrics import ScoreMatrix
-from simulator.report.words import counted
+from simulator.report.words import counted, listed
 from simulator.terminal import err, out
 from sites.errors import ConfigError, UserError
 
@@ -64,8 +64,11 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     store = BenchStore.open(root, suite)
     with store.held():
         for elsewhere in wanted.add:
-            count = counted(store.add(elsewhere), "trial")
-            err.print(f"added: {count} of this suite, measured elsewhere: {elsewhere}", soft_wrap=True)
+            count, otherwise = store.add(elsewhere)
+            left = f"; not of {listed(otherwise)}, set otherwise there" if otherwise else ""
+            err.print(
+                f"added: {counted(count, 'trial')} of this suite, measured elsewhere: {elsewhere}{left}", soft_wrap=True
+            )
         try:
             _run(store, suite, chosen, wanted)
         except KeyboardInterrupt:

@@ -112,14 +112,14 @@ class BenchStore:
         found = added_to(self.root)
         return {row.trial: found[row.key] for row in self.planned if row.key in found}
 
-    def add(self, folder: Path) -> int:
-        """Take over what another folder measured of the planned trials; return how many. Raises `UserError`."""
+    def add(self, folder: Path) -> tuple[int, tuple[str, ...]]:
+        """Take over what another folder measured of the planned trials, as `take_over` says. Raises `UserError`."""
         planned = {
             row.key: {site: min(steps, default=0) for site, steps in row.arrivals.items()} for row in self.planned
         }
-        count = take_over(self.root, planned, folder)
+        taken = take_over(self.root, planned, folder)
         self.__dict__.pop("added", None)
-        return count
+        return taken
 
     def end(self, trial: Trial, ending: Ending) -> None:
         """Record how a trial ended."""

@@ -97,10 +97,26 @@ def test_a_dry_run_tells_what_was_added(wardround: Wardround, suite: Write, here
     assert "measured elsewhere" in (tmp_path / "out" / "audit.json").read_text()
 
 
+def test_trials_of_a_strategy_that_is_set_otherwise_there_are_left_out_and_it_is_said(
+    wardround: Wardround, suite: Write, here: list[str], tmp_path: Path
+) -> None:
+    path = suite()
+    wardround("bench", path, "--out", "first")
+    published = publish(tmp_path / "first", tmp_path / "published", ("suite.yaml", "name: finetune", "name: fedavg"))
+    here.clear()
+    code, _, err = wardround("bench", path, "--out", "out", "--add", published)
+    assert (code, len(here)) == (0, 1)
+    assert "added: 1 trial of this suite" in err
+    assert "; not of strategy finetune, set otherwise there" in err.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("suite.yaml", "name: finetune", "name: fedavg"), r"strategy 'finetune' is .*so these are other trials"),
+        (
+            ("suite.yaml", "strategies:", "  set: {stay: 1}\nstrategies:"),
+            "as this suite sets",
+        ),
         (("suite.yaml", "schedules", "plans"), "suite.yaml: is not the suite of a bench"),
         (("results.csv", "commit", "author"), "results.csv: lacks the column 'commit'"),
         (("matrix.csv", "dice", "jaccard"), "matrix.csv: lacks the column 'dice'"),
