@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from simulator.choices import Format, FormatOption, GridName, ListFormat, Track
+from simulator.cli_sites import sites_app
 
 app = typer.Typer(
     name="wardround",
@@ -19,7 +20,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-sites_app = typer.Typer(help="Look at the data of sites.", no_args_is_help=True)
 app.add_typer(sites_app, name="sites")
 
 
@@ -219,18 +219,6 @@ def doctor(output: FormatOption = Format.TEXT) -> None:
     from simulator.doctor import examine
 
     raise typer.Exit(examine(as_json=output is Format.JSON))
-
-
-@sites_app.command("check")
-def check_sites(
-    root: Annotated[Path, typer.Argument(help="A folder ROOT/<site>/{images,masks}/<case>.<ending>.")],
-    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the folder source.")] = None,
-    output: FormatOption = Format.TEXT,
-) -> None:
-    """List every fault of a data folder: unreadable, mismatched, unlabelled or lost files, and split patients."""
-    from simulator.checking import check_folder
-
-    raise typer.Exit(check_folder(root, settings or [], as_json=output is Format.JSON))
 
 
 def main() -> None:
