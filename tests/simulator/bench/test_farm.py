@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pytest
@@ -27,6 +28,7 @@ pytestmark = [
 ]
 
 Command = Callable[..., "subprocess.Popen[str]"]
+T = TypeVar("T")
 
 
 def processes_with(mark: str) -> list[int]:
@@ -41,13 +43,14 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
-def wait_for(holds: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 240) -> None:
-    """Wait until something holds, while a process goes on."""
+def wait_for(holds: Callable[[], T], process: subprocess.Popen[str] | None = None, seconds: float = 240) -> T:
+    """Wait until something holds, while a process goes on; return what held."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not (held := holds()):
         assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+    return held
 
 
 def heed_interrupts() -> None:
@@ -139,8 +142,8 @@ def worker_of(mark: str) -> list[int]:
 
 def test_a_trial_whose_worker_dies_is_run_again_once(command: Command, mark: str, tmp_path: Path) -> None:
     process = command("out")
-    wait_for(lambda: begun(tmp_path / "out"), process)
-    os.kill(worker_of(mark)[0], signal.SIGKILL)
+    worker, *_ = wait_for(lambda: begun(tmp_path / "out") and worker_of(mark), process)
+    os.kill(worker, signal.SIGKILL)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     assert set(pd.read_csv(tmp_path / "out" / "results.csv")["status"]) == {"done"}
