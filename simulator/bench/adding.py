@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from simulator.bench.suite import SuiteConfig
+from simulator.bench.trials import Suite
 from sites.errors import UserError
 from sites.files import write_whole
 
@@ -49,17 +50,31 @@ class Added:
     costs: pd.DataFrame
 
 
-def take_over(root: Path, planned: Mapping[Key, Mapping[str, int]], folder: Path) -> tuple[int, tuple[str, ...]]:
-    """Copy the tables of `folder` into the bench folder `root`.
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """The tables of another bench, looked through.
 
-    planned: of each trial the step at which a site first arrives, 0 for one that is never seen
-
-    Returns how many of the planned trials they hold, and the schedules and strategies whose trials don't count, since
-    their suite sets them otherwise than this one. Raises `UserError`, before anything is copied, where they are no such
-    tables, hold none of these trials, or are of other arrivals. Other code can't be told from them: each trial's commit
-    goes along.
+    contents: its files by name; count: how many of a suite's trials they hold; otherwise: the schedules and strategies
+        whose trials don't count, since its suite sets them otherwise
     """
-    trials, otherwise = _trials(folder), _set_otherwise(root, folder)
+
+    contents: Mapping[str, bytes]
+    count: int
+    otherwise: tuple[str, ...]
+
+
+def look_through(suite: Suite, folder: Path) -> Addition:
+    """Look through the tables of `folder` for trials of a suite.
+
+    Other code can't be told from them: each trial's commit goes along. Raises `UserError` where they are no such
+    tables, hold none of these trials, or are of other arrivals.
+    """
+    planned = {
+        Key(trial.schedule_name, trial.strategy, trial.order, trial.seed): trial.schedule.timeline.arrivals
+        for trial in suite.trials
+    }
+    trials = _trials(folder)
+    otherwise = _set_otherwise(SuiteConfig.model_validate(suite.resolved()), _suite(folder / SUITE))
     held = {key for key in trials.keys() & planned if not _touches(key, otherwise)}
     if not held:
         raise UserError(
@@ -67,27 +82,35 @@ def take_over(root: Path, planned: Mapping[Key, Mapping[str, int]], folder: Path
         )
     for key in sorted(held):
         told = dict(zip(trials[key].matrix["site"], trials[key].matrix["arrived"], strict=True))
-        if told != planned[key]:
+        ours = {site: min(steps, default=0) for site, steps in planned[key].items()}
+        if told != ours:
             raise UserError(
                 f"{folder / MATRIX}: in {', '.join(map(str, key))} the sites arrive as {told}, in this suite as "
-                f"{dict(planned[key])}: the schedule has changed; leave out --add, and run it anew"
+                f"{ours}: the schedule has changed; leave out --add, and run it anew"
             )
-    contents = {name: (folder / name).read_bytes() for name in (SUITE, *_NEEDED)}
-    before = _folders(root)
+    return Addition(
+        contents={name: (folder / name).read_bytes() for name in (SUITE, *_NEEDED)},
+        count=len(held),
+        otherwise=tuple(f"{what} {name}" for what, name in sorted(otherwise)),
+    )
+
+
+def take_over(root: Path, addition: Addition) -> None:
+    """Copy tables that were looked through into the bench folder `root`, unless it has them."""
+    before, contents = _folders(root), addition.contents
     if not any(all((one / name).read_bytes() == data for name, data in contents.items()) for one in before):
         staging = root / FOLDER / ".coming"
         shutil.rmtree(staging, ignore_errors=True)
         for name, data in contents.items():
             write_whole(staging / name, data)
         staging.rename(root / FOLDER / f"{len(before) + 1:03d}")
-    return len(held), tuple(f"{what} {name}" for what, name in sorted(otherwise))
 
 
 def added_to(root: Path) -> dict[Key, Added]:
     """Return all trials that were added to a bench folder; of one that was added twice, what came first."""
     found: dict[Key, Added] = {}
     for folder in _folders(root):
-        otherwise = _set_otherwise(root, folder)
+        otherwise = _set_otherwise(_suite(root / SUITE), _suite(folder / SUITE))
         found = {key: one for key, one in _trials(folder).items() if not _touches(key, otherwise)} | found
     return found
 
@@ -126,10 +149,10 @@ def _read(folder: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _set_otherwise(root: Path, folder: Path) -> set[tuple[str, str]]:
+def _set_otherwise(ours: SuiteConfig, theirs: SuiteConfig) -> set[tuple[str, str]]:
     """Return the schedules and strategies, each by what it is and its name, that two suites set differently."""
-    ours, theirs = _settings(_suite(root / SUITE)), _settings(_suite(folder / SUITE))
-    return {named for named in ours.keys() & theirs if ours[named] != theirs[named]}
+    here, there = _settings(ours), _settings(theirs)
+    return {named for named in here.keys() & there if here[named] != there[named]}
 
 
 def _touches(key: Key, named: Collection[tuple[str, str]]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from simulator.bench.adding import Addition, look_through
 from simulator.bench.checking import Deviation, deviations, freeze, read_golden
 from simulator.bench.collecting import collect, read_dice, read_trial, write_tables
 from simulator.bench.keeping import tidy
@@ -61,14 +62,12 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     tracker = tracker_of(wanted.track, root, suite.config.name) if wanted.track else None
     before = _endings(root, chosen)
     check([trial for trial in chosen if not before[trial.identity].measured])
+    additions = {folder: look_through(suite, folder) for folder in wanted.add}
     store = BenchStore.open(root, suite)
     with store.held():
-        for elsewhere in wanted.add:
-            count, otherwise = store.add(elsewhere)
-            left = f"; not of {listed(otherwise)}, set otherwise there" if otherwise else ""
-            err.print(
-                f"added: {counted(count, 'trial')} of this suite, measured elsewhere: {elsewhere}{left}", soft_wrap=True
-            )
+        for elsewhere, addition in additions.items():
+            store.add(addition)
+            _tell_of(elsewhere, addition)
         try:
             _run(store, suite, chosen, wanted)
         except KeyboardInterrupt:
@@ -88,6 +87,12 @@ def bench(path: Path, overrides: Sequence[str], folder: Path | None, wanted: Wan
     if golden and not (off or as_json):
         out.print(f"checked: {counted(len(chosen), 'trial')} within the tolerances of {wanted.check}", soft_wrap=True)
     return 1 if unfinished or off else 0
+
+
+def _tell_of(elsewhere: Path, addition: Addition) -> None:
+    left = f"; not of {listed(addition.otherwise)}, set otherwise there" if addition.otherwise else ""
+    found = counted(addition.count, "trial")
+    err.print(f"added: {found} of this suite, measured elsewhere: {elsewhere}{left}", soft_wrap=True)
 
 
 def write_report(folder: Path) -> Path:

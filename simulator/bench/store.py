@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from simulator.bench.adding import Added, Key, added_to, take_over
+from simulator.bench.adding import Added, Addition, Key, added_to, take_over
 from simulator.bench.trials import Suite, Trial
 from simulator.schedule import as_yaml
 from simulator.store import held, now, versions
@@ -112,14 +112,10 @@ class BenchStore:
         found = added_to(self.root)
         return {row.trial: found[row.key] for row in self.planned if row.key in found}
 
-    def add(self, folder: Path) -> tuple[int, tuple[str, ...]]:
-        """Take over what another folder measured of the planned trials, as `take_over` says. Raises `UserError`."""
-        planned = {
-            row.key: {site: min(steps, default=0) for site, steps in row.arrivals.items()} for row in self.planned
-        }
-        taken = take_over(self.root, planned, folder)
+    def add(self, addition: Addition) -> None:
+        """Take over what another bench measured of the planned trials."""
+        take_over(self.root, addition)
         self.__dict__.pop("added", None)
-        return taken
 
     def end(self, trial: Trial, ending: Ending) -> None:
         """Record how a trial ended."""
