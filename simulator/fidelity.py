@@ -47,6 +47,7 @@ class SitePictures:
 class Fidelity:
     """How one site's replays compare with its held-out images.
 
+    replays: how many were measured
     hits, real_hits: share of replays, and of held-out images, that a site classifier assigns to the site (0..1)
     dice, real_dice: mean Dice of an independent segmenter's masks with the masks of the pairs (0..1)
     diversity: mean distance between two replays over that between two held-out images (1: as diverse)
@@ -56,6 +57,7 @@ class Fidelity:
     """
 
     site: str
+    replays: int
     hits: float
     real_hits: float
     dice: float
@@ -87,6 +89,7 @@ def _fidelity(
     low, high = ratio_interval(near.numpy(), usual.numpy(), site.patients, seed)
     return Fidelity(
         site=name,
+        replays=len(replayed.images),
         hits=float(hits(classifier, replayed.images, row).float().mean()),
         real_hits=float(hits(classifier, held_out.images, row).float().mean()),
         dice=_agreement(judge, replayed),

@@ -23,6 +23,7 @@ from simulator.store import Store
 from simulator.terminal import out
 from sites.errors import UserError
 from sites.files import write_whole
+from sites.seeds import seeded
 from strategies.common.segmenter import slices_of
 
 ACROSS = 10
@@ -53,10 +54,11 @@ def write_replays(store: Store, count: int) -> list[Fidelity]:
     schedule = store.schedule()
     server = schedule.new_server()
     store.load(server)
-    sites = {site: _pictures(schedule, site, *pairs) for site, pairs in server.replays(count).items()}
-    if not sites:
-        return []
-    table = measure(sites, schedule.setting)
+    with seeded(schedule.setting.seed):
+        sites = {site: _pictures(schedule, site, *pairs) for site, pairs in server.replays(count).items()}
+        if not sites:
+            return []
+        table = measure(sites, schedule.setting)
     _write(store.root / FOLDER, sites, table)
     return table
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from simulator.replaying import replay
@@ -27,6 +28,7 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
         assert picture.size == (954, 360)
     table = pd.read_csv(folder / "replays" / "fidelity.csv")
     assert list(table["site"]) == ["A", "B"]
+    assert list(table["replays"]) == [4, 4]
     assert table[["hits", "real_hits", "dice", "real_dice"]].stack().between(0, 1).all()
     assert (table["nearest_low"] <= table["nearest_high"]).all()
 
@@ -38,12 +40,18 @@ def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> 
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
 
 
-def test_the_same_run_replays_the_same(run_tiny: Run, small: Small) -> None:
-    folder = run_tiny(strategy=small("smdr"))
-    replay(folder, 3, as_json=False)
-    before = (folder / "replays" / "A.png").read_bytes()
-    replay(folder, 3, as_json=False)
-    assert (folder / "replays" / "A.png").read_bytes() == before
+def test_the_same_run_replays_the_same_on_any_number_of_threads(run_tiny: Run, small: Small) -> None:
+    folder, threads = run_tiny(strategy=small("smdr")), torch.get_num_threads()
+    found = []
+    for number in (1, 2):
+        torch.set_num_threads(number)
+        try:
+            replay(folder, 3, as_json=False)
+            assert torch.get_num_threads() == number
+        finally:
+            torch.set_num_threads(threads)
+        found.append({path.name: path.read_bytes() for path in (folder / "replays").iterdir()})
+    assert found[0] == found[1]
 
 
 def test_a_strategy_without_replays_says_so(run_tiny: Run) -> None:
