@@ -139,6 +139,7 @@ def collect(bench: BenchStore) -> Results:
         suite=bench.plan["suite"],
         description=bench.plan["description"],
         reference=bench.plan["reference"],
+        control=bench.plan.get("control"),
         strategies=tuple(bench.plan["strategies"]),
         schedules=tuple(bench.plan["schedules"]),
         trials=pd.DataFrame(told, columns=[*TOLD, *SCORE_COLUMNS, *RELEASED, *HOW]),

@@ -46,9 +46,10 @@ def _cosines(results: Results, rows: pd.DataFrame, starts: list[int]) -> Figure:
     for axes, title in zip(grid.flat, names, strict=True):
         for name, look in chosen.items():
             mine = rows[(rows["name"] == title) & (rows["strategy"] == name)]
-            course = mine.groupby("at")["value"].mean().sort_index()
-            smooth = course.rolling(max(1, len(course) // 20), min_periods=1, center=True).mean()
-            axes.plot(smooth.index, smooth, linewidth=1.6, **{**look, "marker": "" if len(smooth) > 1 else "o"})
+            course = mine.groupby(["step", "at"])["value"].mean()
+            for _, part in course.groupby("step"):
+                smooth = part.droplevel("step").rolling(max(1, len(course) // 20), min_periods=1, center=True).mean()
+                axes.plot(smooth.index, smooth, linewidth=1.6, **{**look, "marker": "" if len(smooth) > 1 else "o"})
         for start in starts:
             axes.axvline(start, color=ink("muted"), linewidth=1, linestyle=(0, (1, 2)), zorder=0)
         axes.axhline(0, color=ink("muted"), linewidth=0.8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulator.bench import courses, tradeoffs
 from simulator.bench.cosines import cosines
 from simulator.bench.exposed import exposures
+from simulator.bench.gaps import gaps
 from simulator.bench.looks import Plate
 from simulator.bench.ranking import rank_plate
 from simulator.bench.ranks import rank
@@ -15,6 +16,7 @@ from simulator.bench.scores import SEEN, UNSEEN
 def plates(results: Results, schedule: str) -> tuple[Plate, ...]:
     """Return the figures that a schedule's trials allow, in the order of the report."""
     found = (
+        gaps(results, schedule),
         tradeoffs.scatter(results, schedule),
         *(rank_plate(rank(results, schedule, score)) for score in (SEEN, UNSEEN)),
         courses.curves(results, schedule),

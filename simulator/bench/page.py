@@ -13,7 +13,7 @@ from markupsafe import Markup
 from simulator.bench import costs, summary, words
 from simulator.bench.chapters import Chapter
 from simulator.bench.results import Results
-from simulator.bench.tables import MARK, Cell, Column, trial_list
+from simulator.bench.tables import MARK, Cell, Column, marked, trial_list
 from simulator.report.template import fill
 from simulator.report.words import NONE, counted
 from sites.files import write_whole
@@ -62,6 +62,7 @@ def render(results: Results, chapters: Sequence[Chapter], suite: str = "") -> st
         provenance=words.provenance(results),
         suite=suite,
         mark=MARK,
+        marked=marked(results),
         counted=counted,
     )
 

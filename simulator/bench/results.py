@@ -16,6 +16,7 @@ class Results:
 
     suite: the suite's name; description: free text from its YAML, may be ""
     reference: label of the strategy that bounds the others (such as joint training), or None
+    control: label of the strategy that each other one is compared with; None where every pair is compared
     strategies, schedules: labels and names in the suite's order
     trials: one row a trial, in the suite's order, the same bits whenever a bench is rerun or resumed. Columns:
         trial (hex identity), schedule, strategy (label), order (such as "A-B-C-D"), seed (int),
@@ -48,11 +49,17 @@ class Results:
     times: pd.DataFrame
     machine: Mapping[str, str]
     exposure: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EXPOSURE))
+    control: str | None = None
 
     @property
     def costs(self) -> pd.DataFrame:
         """What each trial took in all: trial, cpu_seconds, wall_seconds."""
         return self.times.groupby("trial", sort=False)[["cpu_seconds", "wall_seconds"]].sum().reset_index()
+
+    def compared_with(self, strategy: str) -> tuple[str, ...]:
+        """Labels of the strategies that one is compared with: all others, or where there is a control that alone."""
+        others = tuple(label for label in self.strategies if label != strategy)
+        return others if self.control in (None, strategy) else (str(self.control),)
 
     @property
     def sited(self) -> tuple[str, ...]:

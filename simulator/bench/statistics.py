@@ -1,4 +1,4 @@
-"""Tells what trials say of strategies: means with confidence intervals, and paired tests of every pair.
+"""Tells what trials say of strategies: means with confidence intervals, and paired tests.
 
 The unit is the trial: one schedule, site order and seed, run by one strategy. Slices and cases of a trial share a
 network, so they are averaged before anything is tested.
@@ -84,11 +84,15 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Every pair of strategies that share a trial, on one score of one schedule: what Holm corrects over."""
+    """Every pair of strategies that share a trial, on one score of one schedule: what Holm corrects over.
+
+    control: where there is one, every pair is of a strategy with it
+    """
 
     schedule: str
     score: Score
     comparisons: tuple[Comparison, ...]
+    control: str | None = None
 
     def between(self, first: str, second: str) -> Comparison | None:
         """Return the comparison of two strategies, seen from the first; None where they share no trial."""
@@ -136,16 +140,17 @@ def summaries(results: Results) -> pd.DataFrame:
 
 
 def compare(results: Results, schedule: str, score: Score = SEEN) -> Family:
-    """Compare every pair of strategies on one score of one schedule, the reference's pairs first."""
+    """Compare strategies on one score of one schedule: each with the control, or every pair, the reference's first."""
     table = trial_table(results, schedule, score.key)
     present = [name for name in _reference_first(results) if table[name].notna().any()]
-    pairs = list(combinations(present, 2))
+    control = results.control
+    pairs = [(name, control) for name in present if name != control] if control else list(combinations(present, 2))
     found = [_compared(table, first, second, score.sign, len(pairs)) for first, second in pairs]
     testable = [one for one in found if one.pairs > 0]
     reachable = max((one.pairs for one in testable), default=0) >= trials_needed(len(testable))
     corrected = holm([one.p for one in testable])
     judged = tuple(_judged(one, p, score.sign, reachable) for one, p in zip(testable, corrected, strict=True))
-    return Family(schedule=schedule, score=score, comparisons=judged)
+    return Family(schedule=schedule, score=score, comparisons=judged, control=control)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -164,6 +164,7 @@ def _plan(suite: Suite) -> dict[str, Any]:
         "suite": suite.config.name,
         "description": suite.config.description,
         "reference": suite.config.reference,
+        "control": suite.config.control,
         "strategies": suite.config.labels,
         "schedules": suite.schedules,
         "trials": [

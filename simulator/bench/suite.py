@@ -87,6 +87,7 @@ class SuiteConfig(_Frozen):
         The sites of an order take the schedule's places one after another, each place with its cases and its stay
     seeds: a list, or a count: 0, 1, ...
     reference: label of the joint run that intransigence is measured against
+    control: label of the strategy that each other one is compared with, in place of every pair, as in an ablation
     exclude: trials that are left out
     keep: of a trial that is done, its networks as well (segmenters and checkpoint), which `wardround exposure`,
         `wardround replay` and the pictures of its own report need; or its results alone
@@ -101,6 +102,7 @@ class SuiteConfig(_Frozen):
     orders: Orders = 1
     seeds: Annotated[int, Field(ge=1, le=10_000)] | Annotated[tuple[Seed, ...], Field(min_length=1)] = 1
     reference: str | None = None
+    control: str | None = None
     exclude: tuple[Exclusion, ...] = ()
     keep: Keep = "networks"
     trial_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -119,9 +121,10 @@ class SuiteConfig(_Frozen):
             raise ValueError(f"strategies: '{twice}' is there twice; give each a label of its own")
         if twice := repeated(self.seed_list):
             raise ValueError(f"seeds: {twice} is there twice; list it once")
-        named = [self.reference, *(exclusion.strategy for exclusion in self.exclude)]
+        named = [self.reference, self.control, *(exclusion.strategy for exclusion in self.exclude)]
         if strange := next((label for label in named if label is not None and label not in self.labels), None):
-            raise ValueError(f"reference, exclude: '{strange}' labels no strategy; there are {', '.join(self.labels)}")
+            there = ", ".join(self.labels)
+            raise ValueError(f"reference, control, exclude: '{strange}' labels no strategy; there are {there}")
         return self
 
 

@@ -51,13 +51,14 @@ def headline(results: Results, families: Mapping[str, Mapping[str, Family]]) -> 
         for best, where in by_best.items()
         for schedule in where
     ):
-        text += f" These trials do not tell {'it' if len(winners) == 1 else 'them'} apart from every other strategy."
+        other = results.control if results.control not in (None, *winners) else "every other strategy"
+        text += f" These trials do not tell {'it' if len(winners) == 1 else 'them'} apart from {other}."
     return text if text.startswith(tuple(winners)) else text[0].upper() + text[1:]
 
 
 def _stands_out(results: Results, best: str, family: Family) -> bool:
-    """Say whether a strategy is told to be better than every other one, the reference aside."""
-    others = [name for name in results.strategies if name not in (best, results.reference)]
+    """Say whether a strategy is told to be better than all that it is compared with, the reference aside."""
+    others = [name for name in results.compared_with(best) if name != results.reference]
     found = [family.between(best, name) for name in others]
     return all(one is not None and one.verdict is Verdict.BETTER for one in found)
 
@@ -83,18 +84,26 @@ def _leader(results: Results, schedule: str, family: Family) -> str:
     best = best_of(results, estimates, score.sign)
     if best is None:
         return f"No trial has a score for {score.noun}."
-    others = tuple(name for name in results.strategies if name not in (best, results.reference))
     text = f"{score.noun}: {best} has the highest mean, {_value(estimates[best], score)}"
-    standing = words.standing(best, family, others)
-    text += f"; it is {standing}." if standing else "."
+    text += _standing(results, best, family)
     if len(results.strategies) == 1:
         text = f"{score.noun}: {_value(estimates[best], score)} over {counted(estimates[best].trials, 'trial')}."
+    control = results.control
+    if control not in (None, best) and math.isfinite(estimates[str(control)].mean):
+        text += f" The control {control} has {_value(estimates[str(control)], score)}"
+        text += _standing(results, str(control), family)
     reference = results.reference
     if reference and reference != best and math.isfinite(estimates[reference].mean):
         against = family.between(best, reference)
         verdict = f", from which it is {against.verdict}" if against and against.verdict == "not told apart" else ""
         text += f" The reference {reference} has {_value(estimates[reference], score)}{verdict}."
     return text
+
+
+def _standing(results: Results, strategy: str, family: Family) -> str:
+    others = tuple(name for name in results.compared_with(strategy) if name != results.reference)
+    standing = words.standing(strategy, family, others)
+    return f"; it is {standing}." if standing else "."
 
 
 def _value(found: Estimate, score: Score) -> str:

@@ -18,7 +18,7 @@ MARK = "†"
 class Cell:
     """A cell: its text, its margin (half the confidence interval, "" for none), and the number it sorts by.
 
-    best: the best of its column; close: not told apart from the best
+    best: the best of its column; close: not told apart from the best, or from the control where there is one
     """
 
     text: str
@@ -126,7 +126,8 @@ def comparison_table(family: Family) -> Table:
             )
         )
     titles = ("Pair", "Difference", "95 % CI", "d_z", "Rank-biserial", "Pairs", "p", "p (Holm)", "First is")
-    caption = f"{family.schedule}: {score.noun}, every pair; differences are first minus second. {words.reach(family)}"
+    which = f"each strategy against {family.control}" if family.control else "every pair"
+    caption = f"{family.schedule}: {score.noun}, {which}; differences are first minus second. {words.reach(family)}"
     return Table(caption=caption.rstrip(), columns=tuple(map(Column, titles)), rows=tuple(rows))
 
 
@@ -137,9 +138,10 @@ def _signed(value: float) -> str:
 def _score_cells(results: Results, schedule: str, score: Score, family: Family) -> dict[str, Cell]:
     estimates = estimates_of(results, schedule, score)
     best = winner(results, estimates, score.sign)
+    other = results.control or best
     cells = {}
     for name, found in estimates.items():
-        against = family.between(name, best) if best and name not in (best, results.reference) else None
+        against = family.between(name, other) if other and name not in (other, results.reference) else None
         close = against is not None and against.verdict not in (Verdict.BETTER, Verdict.WORSE)
         cells[name] = replace(_mean_cell(score, found), best=name == best, close=close)
     return cells
@@ -161,10 +163,14 @@ def _caption(results: Results, schedule: str) -> str:
     text = f"{schedule}: mean ± half of the 95 % confidence interval over trials.{_sited(results)}"
     if len(results.strategies) == 1:
         return text
-    text += (
-        f" Bold: the best mean. {MARK}: not told apart from it (paired sign-flip test, Holm-corrected over all pairs)."
-    )
+    text += f" Bold: the best mean. {marked(results)}."
     return f"{text} {results.reference} is the reference and out of the running." if results.reference else text
+
+
+def marked(results: Results) -> str:
+    """Say what the mark means."""
+    other, pairs = (results.control, "these pairs") if results.control else ("it", "all pairs")
+    return f"{MARK}: not told apart from {other} (paired sign-flip test, Holm-corrected over {pairs})"
 
 
 def _sited(results: Results) -> str:

@@ -64,6 +64,17 @@ def test_no_text_lies_on_another(results: Results, name: str) -> None:
         assert not here.padded(-1).overlaps(there.padded(-1)), f"{one!r} lies on {other!r}"
 
 
+def test_differences_from_a_control_are_drawn_for_every_other_strategy(results: Results) -> None:
+    plate = named(replace(results, control="ewc"))["differences"]
+    assert set(results.strategies) - {"ewc"} <= set(texts(plate))
+    assert "ewc" not in texts(plate)
+    assert "told apart: " in plate.finding
+    with drawing():
+        placed = boxes(plate.draw())
+    for (one, here), (other, there) in combinations(placed, 2):
+        assert not here.padded(-1).overlaps(there.padded(-1)), f"{one!r} lies on {other!r}"
+
+
 def test_crowded_names_keep_apart(make_results: Callable[..., Results]) -> None:
     crowd = make_results(strategies=[f"strategy_{k}" for k in range(25)], schedules=["s"], seeds=2, reference=None)
     with drawing():

@@ -192,6 +192,29 @@ def test_the_reference_is_compared_first(make_results: Callable[..., Results]) -
     assert [found.first for found in compare(made, "s").comparisons] == ["joint", "joint", "ewc"]
 
 
+def test_with_a_control_each_is_compared_with_it_alone_and_fewer_trials_will_do(results: Results) -> None:
+    random = np.random.default_rng(1)
+    luck = random.normal(0, 0.02, 8)
+    scores = {name: list(0.8 + gap + luck) for name, gap in zip("wxyz", (0, 0.01, 0.02, -0.01), strict=True)}
+    made = bench(results, scores)
+    every, controlled = compare(made, "s"), compare(replace(made, control="x"), "s")
+    assert [(found.first, found.second) for found in controlled.comparisons] == [("w", "x"), ("y", "x"), ("z", "x")]
+    assert controlled.between("w", "y") is None
+    for found in controlled.comparisons:
+        there = every.between(found.first, "x")
+        assert there is not None
+        assert (there.difference, there.p) == (found.difference, found.p)
+        assert found.p_holm < there.p_holm
+    seven = bench(results, {name: values[:7] for name, values in scores.items()})
+    assert {found.verdict for found in compare(seven, "s").comparisons} == {Verdict.TOO_FEW}
+    assert Verdict.TOO_FEW not in {found.verdict for found in compare(replace(seven, control="x"), "s").comparisons}
+
+
+def test_a_control_that_never_ended_leaves_nothing_to_compare(results: Results) -> None:
+    made = bench(results, {"x": [0.9, 0.9], "y": [np.nan, np.nan], "z": [0.8, 0.8]})
+    assert compare(replace(made, control="y"), "s").comparisons == ()
+
+
 def test_every_tested_score_is_one_that_trials_have(results: Results) -> None:
     assert {score.key for score in TESTED} <= set(results.trials.columns)
     assert set(SCORES) <= set(results.trials.columns)

@@ -73,6 +73,17 @@ def test_what_is_not_told_apart_from_the_best_is_marked(table: Table, families: 
     assert close
 
 
+def test_with_a_control_the_mark_speaks_of_it(results: Results) -> None:
+    made = replace(results, control="ewc")
+    families = {score.key: compare(made, WHERE, score) for score in tables.shown(made, WHERE)}
+    found, family = main_table(made, WHERE, families), families["dice_forgetting"]
+    place = [column.title for column in found.columns].index("Dice Forgetting") - 1
+    alike = {one.first for one in family.comparisons if one.verdict not in (Verdict.BETTER, Verdict.WORSE)} - {"joint"}
+    assert {name for name, cells in found.rows if cells[place].close} == alike
+    assert f"{tables.MARK}: not told apart from ewc" in found.caption
+    assert "each strategy against ewc; differences" in tables.comparison_table(family).caption
+
+
 def test_without_unseen_sites_there_is_no_such_column(make_results: Callable[..., Results]) -> None:
     made = make_results(strategies=["ewc", "smdr"], schedules=["s"], unseen=(), seeds=1)
     assert UNSEEN not in tables.shown(made, "s")

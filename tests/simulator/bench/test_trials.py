@@ -134,6 +134,7 @@ def test_the_resolved_suite_runs_again_from_anywhere(suite: Write, tmp_path: Pat
         ({"strategies": [{"name": "finetune", "policy": "open"}]}, "policy: there is no policy"),
         ({"strategies": [{"name": "finetune", "set": {"seed": 3}}]}, "a suite lists its seeds under 'seeds'"),
         ({"reference": "oracle"}, "'oracle' labels no strategy; there are finetune, joint"),
+        ({"control": "oracle"}, "'oracle' labels no strategy; there are finetune, joint"),
         ({"schedules": ["quickstrat"]}, "suite.yaml:2: schedule: "),
         ({"schedules": ["tiny.yaml", "tiny.yaml"]}, "'tiny' is there twice; give each a name"),
         ({"orders": [["A", "E"]]}, "must name each site that arrives in 'tiny' once: A, B"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -145,6 +146,21 @@ def test_findings_tell_the_leader_from_the_rest(results: Results) -> None:
     assert "it is better than all others. The reference" in first
     assert "The reference joint has .9" in first
     assert second.startswith("Past sites end .0")
+
+
+def test_findings_tell_how_the_control_stands(results: Results) -> None:
+    made = replace(results, control="ewc")
+    families = {"dice_accuracy": compare(made, "prostate-phantom", SCORES["dice_accuracy"])}
+    (first,) = summary.findings(made, "prostate-phantom", families)
+    assert re.search(r"smdr_onsite has the highest mean, \.\d+ ± \.\d+; it is better than ewc\. The control ewc", first)
+    assert re.search(r"The control ewc has \.\d+ ± \.\d+; it is (better|worse) than", first)
+    alike = made.trials.assign(dice_accuracy=0.9, dice_unseen=0.9)
+    keys = ("dice_accuracy", "dice_unseen")
+    tested = {
+        where: {key: compare(replace(made, trials=alike), where, SCORES[key]) for key in keys}
+        for where in made.schedules
+    }
+    assert summary.headline(replace(made, trials=alike), tested).endswith("do not tell it apart from ewc.")
 
 
 def test_past_sites_end_below_their_best_or_above_it() -> None:
