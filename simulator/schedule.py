@@ -176,7 +176,7 @@ def read_schedule(path: Path, overrides: Iterable[str] = (), seed: int | None = 
 
 def schedule_document(path: Path) -> Document:
     """Read a schedule's YAML file, or a shipped one by its name, as it stands. Raises `ConfigError`."""
-    if not path.exists() and path.parent == Path() and path.stem in shipped("schedules"):
+    if not path.is_file() and path.parent == Path() and path.stem in shipped("schedules"):
         path = shipped("schedules")[path.stem]
     document = Document.read(path)
     document.data.setdefault("name", path.stem)

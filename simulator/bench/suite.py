@@ -140,7 +140,7 @@ def repeated(values: Iterable[Any]) -> Any:
 
 def suite_document(path: Path) -> Document:
     """Read a suite's YAML file, or a shipped one by its name. Raises `ConfigError`."""
-    if not path.exists() and path.parent == Path() and path.stem in shipped("suites"):
+    if not path.is_file() and path.parent == Path() and path.stem in shipped("suites"):
         path = shipped("suites")[path.stem]
     document = Document.read(path)
     document.data.setdefault("name", path.stem)

@@ -12,6 +12,7 @@ import yaml
 
 from simulator.bench.trials import Suite, read_suite
 from simulator.config import shipped
+from simulator.schedule import read_schedule
 from sites.errors import ConfigError, UserError
 
 Write = Callable[..., Path]
@@ -172,6 +173,15 @@ def test_a_shipped_suite_holds(name: str, real_roots: dict[str, Path]) -> None:
     for trial in read.trials:
         if trial.seed == read.config.seed_list[0]:
             trial.schedule.check()
+
+
+def test_a_folder_of_a_shipped_name_is_not_taken_for_the_suite_or_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "smoke").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_suite(Path("smoke")).config.name == "smoke"
+    assert read_schedule(Path("smoke")).config.task
 
 
 def test_a_trial_keeps_its_identity_where_the_data_have_moved_and_not_where_they_have_changed(
