@@ -14,8 +14,7 @@ First-order mode stops the gradient through theta - a g. In a fixed order that g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,38 +100,15 @@ def aligned_gradient(
     The gradients come in the order of `network.parameters()`; the cosine is that of g_first with the gradient of
     the second loss at the moved point.
     """
-    parameters = list(network.parameters())
-    here = torch.autograd.grad(loss_of(network(first.images), first.masks), parameters, create_graph=exact)
-    if exact:
-        there, pull = _pull_through(network, loss_of, second, here, inner_step)
-    else:
-        with _moved(parameters, here, inner_step):
-            pull = there = torch.autograd.grad(loss_of(network(second.images), second.masks), parameters)
-    return [one.detach() + two for one, two in zip(here, pull, strict=True)], _cosine(here, there)
-
-
-@contextmanager
-def _moved(parameters: Sequence[Tensor], gradient: Sequence[Tensor], inner_step: float) -> Iterator[None]:
-    """Have parameters be theta - a g for a while."""
-    before = [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter, step in zip(parameters, gradient, strict=True):
-            parameter.sub_(inner_step * step)
-    yield
-    with torch.no_grad():
-        for parameter, value in zip(parameters, before, strict=True):
-            parameter.copy_(value)
-
-
-def _pull_through(
-    network: nn.Module, loss_of: Loss, second: Batch, here: Sequence[Tensor], inner_step: float
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Return the gradient of L_second(theta - a g) by the moved point, and by theta, g's own change included."""
     parameters = dict(network.named_parameters())
-    moved = {name: value - inner_step * step for (name, value), step in zip(parameters.items(), here, strict=True)}
-    loss = loss_of(functional_call(network, moved, (second.images,)), second.masks)
-    there = torch.autograd.grad(loss, list(moved.values()), retain_graph=True)
-    return there, torch.autograd.grad(loss, list(parameters.values()))
+    loss = loss_of(network(first.images), first.masks)
+    here = torch.autograd.grad(loss, list(parameters.values()), create_graph=exact)
+    steps = here if exact else [gradient.detach() for gradient in here]
+    moved = {name: value - inner_step * step for (name, value), step in zip(parameters.items(), steps, strict=True)}
+    there_loss = loss_of(functional_call(network, moved, (second.images,)), second.masks)
+    there = torch.autograd.grad(there_loss, list(moved.values()), retain_graph=exact)
+    pull = torch.autograd.grad(there_loss, list(parameters.values())) if exact else there
+    return [one.detach() + two for one, two in zip(here, pull, strict=True)], _cosine(here, there)
 
 
 def train_aligned(
