@@ -112,3 +112,9 @@ def shipped(folder: Literal["schedules", "policies", "suites"]) -> dict[str, Pat
     """Return the YAML files that come with the project, by stem."""
     place = BENCHMARKS if folder == "suites" else BENCHMARKS / folder
     return {path.stem: path for path in sorted(place.glob("*.yaml"))}
+
+
+def file_or_shipped(path: Path, folder: Literal["schedules", "suites"]) -> Path:
+    """Return the file that a path names, or else the YAML file of that bare name that comes with the project."""
+    bare = not path.is_file() and path.parent == Path()
+    return shipped(folder).get(path.stem, path) if bare else path

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from simulator.config import ScheduleConfig, shipped
+from simulator.config import ScheduleConfig, file_or_shipped, shipped
 from simulator.defending import check_policies
 from simulator.document import DUMPER, Document
 from sites import sources
@@ -176,8 +176,7 @@ def read_schedule(path: Path, overrides: Iterable[str] = (), seed: int | None = 
 
 def schedule_document(path: Path) -> Document:
     """Read a schedule's YAML file, or a shipped one by its name, as it stands. Raises `ConfigError`."""
-    if not path.is_file() and path.parent == Path() and path.stem in shipped("schedules"):
-        path = shipped("schedules")[path.stem]
+    path = file_or_shipped(path, "schedules")
     document = Document.read(path)
     document.data.setdefault("name", path.stem)
     return document

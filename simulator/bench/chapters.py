@@ -58,7 +58,7 @@ def chapters_of(results: Results) -> tuple[Chapter, ...]:
 def _chapter(results: Results, schedule: str, number: int) -> Chapter:
     families = {score.key: compare(results, schedule, score) for score in shown(results, schedule)}
     with drawing():
-        pictures = [_picture(plate, number) for plate in plates(results, schedule)]
+        pictures = [_picture(plate, number) for plate in plates(results, schedule, families)]
     return Chapter(
         number=number,
         schedule=schedule,

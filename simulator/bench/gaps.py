@@ -12,19 +12,20 @@ from matplotlib.ticker import MaxNLocator
 from simulator.bench.looks import WIDE, Plate, looks
 from simulator.bench.results import Results
 from simulator.bench.scores import SEEN, UNSEEN, Score
-from simulator.bench.statistics import Comparison, Verdict, compare
+from simulator.bench.statistics import Comparison, Family, Verdict
 from simulator.report.ink import ink
 from simulator.report.labels import Plain
 from simulator.report.words import listed
 
 
-def gaps(results: Results, schedule: str) -> Plate | None:
-    """Each strategy's Dice less the control's, over the trials that both have; None without a control."""
-    if results.control is None:
-        return None
-    found = {score: compare(results, schedule, score).comparisons for score in (SEEN, UNSEEN)}
-    found = {score: pairs for score, pairs in found.items() if pairs}
-    if not found:
+def gaps(results: Results, families: Mapping[str, Family]) -> Plate | None:
+    """Each strategy's Dice less the control's, over the trials that both have; None without a control.
+
+    families: the comparisons of a schedule, by score's key
+    """
+    tested = [families[score.key] for score in (SEEN, UNSEEN) if score.key in families]
+    found = {family.score: family.comparisons for family in tested if family.comparisons}
+    if results.control is None or not found:
         return None
     return Plate(
         name="differences",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from simulator.bench.keeping import Keep
-from simulator.config import SiteName, shipped
+from simulator.config import SiteName, file_or_shipped
 from simulator.document import Document
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -140,8 +140,7 @@ def repeated(values: Iterable[Any]) -> Any:
 
 def suite_document(path: Path) -> Document:
     """Read a suite's YAML file, or a shipped one by its name. Raises `ConfigError`."""
-    if not path.is_file() and path.parent == Path() and path.stem in shipped("suites"):
-        path = shipped("suites")[path.stem]
+    path = file_or_shipped(path, "suites")
     document = Document.read(path)
     document.data.setdefault("name", path.stem)
     return document

@@ -58,8 +58,7 @@ def headline(results: Results, families: Mapping[str, Mapping[str, Family]]) -> 
 
 def _stands_out(results: Results, best: str, family: Family) -> bool:
     """Say whether a strategy is told to be better than all that it is compared with, the reference aside."""
-    others = [name for name in results.compared_with(best) if name != results.reference]
-    found = [family.between(best, name) for name in others]
+    found = [family.between(best, name) for name in _rivals(results, best)]
     return all(one is not None and one.verdict is Verdict.BETTER for one in found)
 
 
@@ -84,14 +83,14 @@ def _leader(results: Results, schedule: str, family: Family) -> str:
     best = best_of(results, estimates, score.sign)
     if best is None:
         return f"No trial has a score for {score.noun}."
-    text = f"{score.noun}: {best} has the highest mean, {_value(estimates[best], score)}"
-    text += _standing(results, best, family)
+    text = (
+        f"{score.noun}: {best} has the highest mean, {_value(estimates[best], score)}{_standing(results, best, family)}"
+    )
     if len(results.strategies) == 1:
         text = f"{score.noun}: {_value(estimates[best], score)} over {counted(estimates[best].trials, 'trial')}."
     control = results.control
-    if control not in (None, best) and math.isfinite(estimates[str(control)].mean):
-        text += f" The control {control} has {_value(estimates[str(control)], score)}"
-        text += _standing(results, str(control), family)
+    if control and control != best and math.isfinite(estimates[control].mean):
+        text += f" The control {control} has {_value(estimates[control], score)}{_standing(results, control, family)}"
     reference = results.reference
     if reference and reference != best and math.isfinite(estimates[reference].mean):
         against = family.between(best, reference)
@@ -101,9 +100,13 @@ def _leader(results: Results, schedule: str, family: Family) -> str:
 
 
 def _standing(results: Results, strategy: str, family: Family) -> str:
-    others = tuple(name for name in results.compared_with(strategy) if name != results.reference)
-    standing = words.standing(strategy, family, others)
+    standing = words.standing(strategy, family, _rivals(results, strategy))
     return f"; it is {standing}." if standing else "."
+
+
+def _rivals(results: Results, strategy: str) -> tuple[str, ...]:
+    """Return what a strategy is compared with, the reference aside."""
+    return tuple(name for name in results.compared_with(strategy) if name != results.reference)
 
 
 def _value(found: Estimate, score: Score) -> str:

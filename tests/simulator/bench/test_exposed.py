@@ -54,7 +54,7 @@ def test_exposure_is_drawn_against_dice_for_those_that_were_attacked(results: Re
 
 def test_without_an_attack_nothing_is_drawn(results: Results) -> None:
     assert exposures(results, WHERE) is None
-    assert "exposure" not in {plate.name for plate in plates(results, WHERE)}
+    assert "exposure" not in {plate.name for plate in plates(results, WHERE, {})}
 
 
 def test_every_trial_of_a_bench_is_attacked_once(

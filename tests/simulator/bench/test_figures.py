@@ -21,6 +21,8 @@ from simulator.bench import courses
 from simulator.bench.figures import plates
 from simulator.bench.looks import Plate, looks
 from simulator.bench.results import Results
+from simulator.bench.statistics import Family, compare
+from simulator.bench.tables import shown
 from simulator.report.ink import drawing, ink, inline_svg, paper_file
 
 WHERE = "fundus-phantom"
@@ -32,8 +34,12 @@ def texts(plate: Plate) -> list[str]:
         return re.findall(r">([^<>\n]+)</text>", inline_svg(plate.draw(), plate.name, plate.finding))
 
 
+def families_of(results: Results, schedule: str) -> dict[str, Family]:
+    return {score.key: compare(results, schedule, score) for score in shown(results, schedule)}
+
+
 def named(results: Results, schedule: str = WHERE) -> dict[str, Plate]:
-    return {plate.name: plate for plate in plates(results, schedule)}
+    return {plate.name: plate for plate in plates(results, schedule, families_of(results, schedule))}
 
 
 def boxes(figure: Figure) -> list[tuple[str, Bbox]]:
@@ -89,11 +95,11 @@ def test_crowded_names_keep_apart(make_results: Callable[..., Results]) -> None:
 def test_two_strategies_in_one_trial_are_drawn(make_results: Callable[..., Results]) -> None:
     least = make_results(strategies=["smdr"], schedules=["s"], orders=["A"], seeds=1, unseen=())
     assert set(named(least, "s")) == {"matrices", "costs", "cosines"}
-    for plate in plates(least, "s"):
+    for plate in plates(least, "s", {}):
         assert texts(plate)
     pair = make_results(strategies=["smdr", "ewc"], schedules=["s"], orders=["A-B"], seeds=1)
     assert set(named(pair, "s")) == ALL
-    for plate in plates(pair, "s"):
+    for plate in plates(pair, "s", {}):
         assert texts(plate)
 
 
@@ -112,7 +118,7 @@ def test_holes_leave_the_rest_standing(results: Results) -> None:
 
 
 def test_where_no_trial_ended_there_is_nothing_to_draw(results: Results) -> None:
-    assert plates(replace(results, trials=results.trials.assign(status="failed")), WHERE) == ()
+    assert plates(replace(results, trials=results.trials.assign(status="failed")), WHERE, {}) == ()
 
 
 def test_places_are_sites_in_one_order_and_turns_in_several(make_results: Callable[..., Results]) -> None:
@@ -134,7 +140,7 @@ def test_the_mean_matrix_is_the_mean_over_trials(results: Results) -> None:
 
 def test_figures_take_their_colours_from_the_page(results: Results) -> None:
     css = Path(report.__file__).with_name("page.css").read_text()
-    for plate in plates(results, WHERE):
+    for plate in plates(results, WHERE, {}):
         with drawing():
             drawn = inline_svg(plate.draw(), plate.name, plate.finding)
         assert not re.findall(r"#[0-9a-f]{6}\b", drawn), plate.name
@@ -144,7 +150,7 @@ def test_figures_take_their_colours_from_the_page(results: Results) -> None:
 
 def test_files_stand_alone_in_the_colours_of_the_day(results: Results, tmp_path: Path) -> None:
     with drawing():
-        figure = plates(results, WHERE)[0].draw()
+        figure = plates(results, WHERE, {})[0].draw()
         with Image.open(io.BytesIO(paper_file(figure, "png"))) as picture:
             assert picture.getpixel((2, 2))[:3] == (255, 255, 255)
         svg = paper_file(figure, "svg").decode()
