@@ -33,6 +33,8 @@ class ModulationConfig(StrategyConfig):
 
     shift: how far pairs are moved at random as a generator is taught them, as a share of their shorter side; where they
         always lie in one place, it learns them by heart (by default as far as the copy test looks around)
+    begin: with whose prompt and diffusion weights a site begins that was never here before: those of the site before
+        it, which so hand on the anatomy that all have in common, or those of the backbone
     retention: how earlier prompts are held on to; rank: of the adapters, where retention is `adapter`
     consistency: weight of a loss that holds images to their masks, which a segmenter at the site must find in them (try
         0.1; none by default: pairs agree better by it, but segmenters taught by them were no better)
@@ -45,6 +47,7 @@ class ModulationConfig(StrategyConfig):
 
     diffusion: DiffusionConfig = DiffusionConfig()
     shift: float = Field(default=REACH, ge=0, lt=0.5)
+    begin: Literal["last_site", "backbone"] = "last_site"
     retention: Retention = "own"
     rank: int = Field(default=8, ge=1)
     consistency: float = Field(default=0.0, ge=0)
@@ -58,6 +61,19 @@ class ModulationConfig(StrategyConfig):
     def rehearses(self) -> bool:
         """Whether a site needs the prompts of the others, to hold on to them."""
         return self.retention in ("replay", "distill")
+
+    def predecessor(self, learnt: Sequence[str], site: str) -> str | None:
+        """Return whose prompt and diffusion weights a site begins with, of those that have learnt any, in their order.
+
+        Its own if it was here before. None: the backbone's. One that began at random is what the first site taught it.
+        """
+        if site in learnt:
+            return site
+        if not learnt:
+            return None
+        if self.begin == "last_site":
+            return learnt[-1]
+        return learnt[0] if self.diffusion.start == "random" else None
 
     def trains_diffusion(self, first: bool) -> bool:
         """Whether a turn (the run's first, or a later one) changes the diffusion weights outside the prompt."""
@@ -121,9 +137,7 @@ def learn_prompt(
 ) -> tuple[State, State]:
     """Teach the generator a site's current cases; return its prompt, and the diffusion weights if they changed.
 
-    `diffusion` are the weights to begin with; `segmenter` one that knows the site, if there is one at hand. The prompt
-    begins as the site's own, if it was here before; else as the backbone's, or, where the backbone began at random, as
-    that of the first site, which then taught everything.
+    `diffusion` are the weights to begin with; `segmenter` one that knows the site, if there is one at hand.
     """
     generator = put(new_generator(config, setting), diffusion)
     prompt_names, other_names = split_names(config, generator)
@@ -161,9 +175,8 @@ def _consistency(
 
 def _first_prompt(config: ModulationConfig, known: Mapping[str, Weights], site: str) -> Weights:
     """Return the prompt that a site begins with; nothing where it is the generator's own."""
-    if site in known:
-        return known[site]
-    return next(iter(known.values()), {}) if config.diffusion.start == "random" else {}
+    one = config.predecessor(list(known), site)
+    return {} if one is None else known[one]
 
 
 def prompt_start(

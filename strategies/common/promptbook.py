@@ -69,19 +69,23 @@ class PromptBook:
     def prompts_for(self, reader: str | None = None) -> dict[str, Tensor]:
         """Return the table of prompts, zero where none is learnt.
 
-        For a `reader` that needs no other site's prompt to learn its own, the others' are zero as well.
+        A `reader` gets only those that it needs to learn its own; the others are zero as well.
         """
-        alone = reader is not None and not self._config.rehearses and self._config.diffusion.start == "procedural"
+        needed: set[str | None] = set(self._setting.sites)
+        if reader is not None and not self._config.rehearses:
+            needed = {reader, self._predecessor(reader, self.prompts)}
         zero = {name: torch.zeros_like(value) for name, value in self._fresh_prompt.items()}
         return in_table(
-            {site: zero if alone and site != reader else self.prompts.get(site, zero) for site in self._setting.sites}
+            {site: self.prompts.get(site, zero) if site in needed else zero for site in self._setting.sites}
         )
 
     def diffusion_for(self, site: str) -> State:
         """Return the diffusion weights that a site begins with."""
-        learnt = (self.diffusion[other] for other in self._setting.sites if other in self.diffusion)
-        first = next(learnt, None) if self._config.diffusion.start == "random" else None
-        return self.diffusion.get(site) or self.diffusion.get(SHARED) or first or self._fresh
+        one = self._predecessor(site, self.diffusion)
+        return self.diffusion.get(SHARED) or self.diffusion.get(one or "") or self._fresh
+
+    def _predecessor(self, site: str, rows: Mapping[str, State]) -> str | None:
+        return self._config.predecessor([other for other in self._setting.sites if other in rows], site)
 
     def diffusion_table(self) -> dict[str, Tensor]:
         """Return everyone's diffusion weights, as a site begins with them where it has none yet."""

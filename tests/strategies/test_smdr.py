@@ -13,7 +13,7 @@ import torch
 from simulator.store import Store
 from sites.ledger import read_rows
 from sites.stream import Shape
-from strategies.common.modulation import ModulationConfig
+from strategies.common.modulation import ModulationConfig, blank_weights, prompt_start
 from strategies.setting import Budget, NetworkConfig, Setting
 
 Run = Callable[..., Path]
@@ -28,7 +28,7 @@ SETTING = Setting(
     budget=Budget(iterations=2),
     augmentation="none",
     seed=0,
-    sites=("A", "B"),
+    sites=("A", "B", "C"),
     most_cases=1,
 )
 
@@ -94,3 +94,15 @@ def test_a_run_keeps_the_cosines_of_its_alignment_and_the_drift_of_its_prompts(r
 def test_on_site_only_the_drift_is_known_at_the_server(run_tiny: Run, small: Small) -> None:
     kept = Store(run_tiny(strategy=small("smdr_onsite"))).diagnostics()
     assert [(row["name"], row["value"]) for row in kept] == [("drift", 0.0)], "what a site owns no later one moves"
+
+
+@pytest.mark.parametrize(("site", "whose"), [("A", 1.0), ("C", 2.0)])
+def test_a_prompt_begins_as_the_sites_own_or_as_that_of_the_site_before(site: str, whose: float) -> None:
+    blank, _ = blank_weights(CONFIG, SETTING)
+    known = {
+        other: {name: torch.full(value.shape, height) for name, value in blank.items()}
+        for other, height in (("A", 1.0), ("B", 2.0))
+    }
+    begun = prompt_start(CONFIG, SETTING, known, site)
+    assert set(begun) == {f"prompt/{name}" for name in blank}
+    assert all((value == whose).all() for value in begun.values())

@@ -17,7 +17,7 @@ SETTING = Setting(
     budget=Budget(iterations=2),
     augmentation="none",
     seed=0,
-    sites=("A", "B"),
+    sites=("A", "B", "C"),
     most_cases=1,
 )
 
@@ -30,7 +30,7 @@ def config(retention: Retention = "own", **changed: object) -> ModulationConfig:
 def filled(settings: ModulationConfig) -> PromptBook:
     """A book in which A and B have learnt: everything is moved by .1 for A, by .2 for B."""
     book = PromptBook(settings, SETTING)
-    for shift, site in enumerate(SETTING.sites, start=1):
+    for shift, site in enumerate(("A", "B"), start=1):
         prompt = {
             name: torch.full_like(value, 0.1 * shift) for name, value in rows_of(book.prompts_for())[site].items()
         }
@@ -43,7 +43,7 @@ def filled(settings: ModulationConfig) -> PromptBook:
 def test_a_book_comes_back_with_the_same_replays(retention: Retention) -> None:
     book, again = filled(config(retention)), PromptBook(config(retention), SETTING)
     again.load_state_dict(book.state_dict())
-    assert again.learnt.tolist() == [1, 1]
+    assert again.learnt.tolist() == [1, 1, 0]
     for site, domain in book.replays().items():
         assert torch.equal(domain.images, again.replays()[site].images)
 
@@ -65,18 +65,38 @@ def test_only_sites_that_have_learnt_have_a_prompt() -> None:
     book = PromptBook(config(), SETTING)
     assert learnt_rows(book.prompts_for(), book.learnt, SETTING) == {}
     book.add("B", rows_of(book.prompts_for())["B"], {})
-    assert book.learnt.tolist() == [0, 1]
+    assert book.learnt.tolist() == [0, 1, 0]
     assert list(learnt_rows(book.prompts_for(), book.learnt, SETTING)) == ["B"]
 
 
 def test_a_site_that_needs_no_other_prompt_is_sent_none() -> None:
     settings = ModulationConfig.model_validate(
-        {"diffusion": {"sampling_steps": 2}, "replays": 3, "retention": "adapter"}
+        {"diffusion": {"sampling_steps": 2}, "replays": 3, "retention": "adapter", "begin": "backbone"}
     )
     rows = rows_of(filled(settings).prompts_for("A"))
     assert all(value.any() for value in rows["A"].values())
     assert not any(value.any() for value in rows["B"].values())
     assert any(value.any() for value in rows_of(filled(config("replay")).prompts_for("A"))["B"].values())
+
+
+@pytest.mark.parametrize(
+    ("begin", "start", "newcomer"),
+    [
+        ("last_site", "procedural", "B"),
+        ("last_site", "random", "B"),
+        ("backbone", "procedural", None),
+        ("backbone", "random", "A"),
+    ],
+)
+def test_whose_weights_a_site_begins_with(begin: str, start: str, newcomer: str | None) -> None:
+    form = {"sampling_steps": 2} | ({} if start == "procedural" else {"start": "random", "widths": [8, 16]})
+    settings = config(begin=begin, diffusion=form)
+    book, fresh = filled(settings), PromptBook(settings, SETTING).diffusion_for("C")
+    for site, whose in (("A", "A"), ("B", "B"), ("C", newcomer)):
+        begun, expected = book.diffusion_for(site), book.diffusion[whose] if whose else fresh
+        assert all(torch.equal(begun[name], value) for name, value in expected.items())
+        sent = rows_of(book.prompts_for(site))
+        assert [other for other in sent if any(value.any() for value in sent[other].values())] == [whose][: bool(whose)]
 
 
 def test_pairs_between_two_sites_are_of_neither() -> None:
