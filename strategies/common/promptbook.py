@@ -81,8 +81,10 @@ class PromptBook:
 
     def diffusion_for(self, site: str) -> State:
         """Return the diffusion weights that a site begins with."""
+        if SHARED in self.diffusion:
+            return self.diffusion[SHARED]
         one = self._predecessor(site, self.diffusion)
-        return self.diffusion.get(SHARED) or self.diffusion.get(one or "") or self._fresh
+        return self._fresh if one is None else self.diffusion[one]
 
     def _predecessor(self, site: str, rows: Mapping[str, State]) -> str | None:
         return self._config.predecessor([other for other in self._setting.sites if other in rows], site)

@@ -96,7 +96,9 @@ def test_whose_weights_a_site_begins_with(begin: str, start: str, newcomer: str 
         begun, expected = book.diffusion_for(site), book.diffusion[whose] if whose else fresh
         assert all(torch.equal(begun[name], value) for name, value in expected.items())
         sent = rows_of(book.prompts_for(site))
-        assert [other for other in sent if any(value.any() for value in sent[other].values())] == [whose][: bool(whose)]
+        assert [other for other in sent if any(value.any() for value in sent[other].values())] == (
+            [whose] if whose else []
+        )
 
 
 def test_pairs_between_two_sites_are_of_neither() -> None:
