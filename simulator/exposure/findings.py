@@ -19,6 +19,7 @@ Attack = Literal[
 ]
 Target = Literal[
     "released",
+    "next site's release",
     "over-trained control",
     "untrained control",
     "real images control",
@@ -35,7 +36,8 @@ class Finding(BaseModel):
     """What one attack reached on one target.
 
     site: whose patients are attacked; "all" where one control serves all sites
-    released: whether the site itself released what was attacked (else the server made it of the releases)
+    released: whether the site itself released what was attacked (else the server made it of the releases, the next
+        site, which may have begun with this one's weights, released it, or it is a control)
     value, low, high: what the attack reached, with its 95 % interval, in 0..1 (a correlation in -1..1)
     chance: what it would reach if nothing were exposed
     patients, others: how many patients were trained on, and how many of the same site were not

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -121,6 +122,9 @@ class _Run:
                 yield from self._assault(subject, *GENERATES).on_generator(generators[site])
             if site in made:
                 yield from self._assault(subject, *GENERATES).on_replays(made[site][0])
+        for before, after in pairwise(site for site in subjects if site in generators):
+            err.print(f"attacking site {before} through what site {after} released")
+            yield from self._other(subjects[before], "next site's release").on_generator(generators[after])
         if len(made) > 1:
             yield from self._sites(subjects, {site: images for site, (images, _) in made.items()})
 
@@ -128,7 +132,8 @@ class _Run:
         released = not self.kinds[subject.site].isdisjoint(kinds)
         return Assault(subject=subject, target="released", released=released, seed=self.schedule.config.seed)
 
-    def _control(self, subject: Subject, target: Target) -> Assault:
+    def _other(self, subject: Subject, target: Target) -> Assault:
+        """Return an attack on what the site itself did not release."""
         return Assault(subject=subject, target=target, released=False, seed=self.schedule.config.seed)
 
     def _segmenter(self, site: str) -> torch.nn.Module:
@@ -143,8 +148,8 @@ class _Run:
         few = replace(subject, patients=subject.patients[:FEW])
         setting = self.schedule.setting
         learnt = over_trained_segmenter(setting, few.patients, self.effort.control_steps)
-        yield from self._control(few, "over-trained control").on_segmenter(learnt)
-        yield from self._control(subject, "untrained control").on_segmenter(build_segmenter(setting))
+        yield from self._other(few, "over-trained control").on_segmenter(learnt)
+        yield from self._other(subject, "untrained control").on_segmenter(build_segmenter(setting))
 
     def _generator_controls(self, subject: Subject) -> Iterator[Finding]:
         few, setting = replace(subject, patients=subject.patients[:FEW]), self.schedule.setting
@@ -159,7 +164,7 @@ class _Run:
             ("untrained control", subject, untrained_generator(like, setting)),
         )
         for target, attacked, generator in controls:
-            assault = self._control(attacked, target)
+            assault = self._other(attacked, target)
             yield from assault.on_generator(generator)
             yield from assault.on_replays(sample(generator, self.effort.replays, seed)[0])
 
@@ -174,7 +179,7 @@ class _Run:
         yield self._untold(subjects, [hits(classifier, images, row) for row, images in enumerate(self._noise(made))])
         for row, (site, images) in enumerate(made.items()):
             others = slices_of(subjects[site].others)[0]
-            control = self._control(subjects[site], "real images control")
+            control = self._other(subjects[site], "real images control")
             yield control.on_site(hits(classifier, others, row), len(made))
             yield self._assault(subjects[site], *GENERATES).on_site(hits(classifier, images, row), len(made))
 
@@ -192,7 +197,7 @@ class _Run:
             patients=tuple(case for subject in subjects.values() for case in subject.patients),
             others=tuple(case for subject in subjects.values() for case in subject.others),
         )
-        return self._control(everyone, "untrained control").on_site(torch.cat(list(right)), len(right))
+        return self._other(everyone, "untrained control").on_site(torch.cat(list(right)), len(right))
 
 
 def _notes(attack: _Run, findings: tuple[Finding, ...]) -> Iterator[str]:

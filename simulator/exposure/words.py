@@ -18,6 +18,7 @@ def _who(found: Finding) -> str:
 
 _WHO = {
     "released": "Site {site}: ",
+    "next site's release": "Site {site}, through what the next site released: ",
     "over-trained control": "Control, a network over-trained on a few patients of site {site}: ",
     "untrained control": "Control, a network that never saw site {site}: ",
     "real images control": "Control, real images of site {site}: ",

@@ -32,6 +32,7 @@ def test_a_generator_is_attacked_for_each_site(name: str, run_tiny: Run, small: 
     each = ["segmentation loss", "denoising loss", "SecMI", "copy test", "extraction"]
     sites = [(site, "site of replays") for site in "AB"]
     assert attacks(found) == [(site, attack) for site in "AB" for attack in each] + sites
+    assert attacks(found, "next site's release") == [("A", "denoising loss"), ("A", "SecMI")]
     assert attacks(found, "over-trained control") == [("A", attack) for attack in each]
     assert attacks(found, "untrained control") == [*(("A", attack) for attack in each), ("all", "site of replays")]
     assert attacks(found, "real images control") == sites
