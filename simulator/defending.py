@@ -26,7 +26,7 @@ def check_policies(schedule: Schedule) -> None:
                 f"{schedule.path}: policy: '{name}' of site '{site}' does not admit {', '.join(refused)}, which "
                 f"strategy '{schedule.config.strategy.name}' releases; choose another strategy or policy"
             )
-        if fault := undefended(schedule, site):
+        if fault := next(_faults(schedule, schedule.policies[site], site, upload), ""):
             raise ConfigError(f"{schedule.path}: policy: '{name}' of site '{site}' {fault}")
 
 

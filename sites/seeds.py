@@ -23,16 +23,27 @@ def seeded(seed: int) -> Iterator[None]:
 
     One thread, because the order of a parallel sum differs with their number, and the bits with it.
     """
-    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     threads = torch.get_num_threads()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
     torch.set_num_threads(1)
     try:
-        yield
+        with torch_seeded(seed):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
-        torch.set_rng_state(torch_state)
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Seed torch's global generator, and put it back after.
+
+    That of the CPU alone: `torch.manual_seed` also queues, with its stack trace and for good, a seeding of each kind of
+    device that has not begun.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from sites.seeds import seed_of
+from sites.seeds import seed_of, torch_seeded
 from sites.stream import Arrival, Shape
 from sites.vault import Vault
 from sites.wire import Kind, Payload, Weights
@@ -78,8 +78,7 @@ class Upload(Payload):
 def build_autoencoder(config: Config, shape: Shape, seed: int) -> VarAutoEncoder:
     """Build the autoencoder of pairs [N, C + S, H, W], its weights drawn from a seed; it answers with logits."""
     channels = shape.channels + len(shape.structures)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch_seeded(seed):
         return VarAutoEncoder(
             spatial_dims=2,
             in_shape=(channels, shape.height, shape.width),

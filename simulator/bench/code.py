@@ -66,12 +66,17 @@ def _file_of(module: str) -> Path | None:
     return None
 
 
-def _imports_of(path: Path) -> Iterator[str]:
-    """Yield all that a file imports by absolute name, but for types alone.
+@cache
+def _imports_of(path: Path) -> tuple[str, ...]:
+    """Return all that a file imports by absolute name, but for types alone.
 
     Of `from a import b` both a and a.b, since b may be a module.
     """
-    nodes: list[ast.AST] = [ast.parse(path.read_bytes())]
+    return tuple(_imports_in(ast.parse(path.read_bytes())))
+
+
+def _imports_in(tree: ast.AST) -> Iterator[str]:
+    nodes = [tree]
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.ticker import ScalarFormatter
-from matplotlib.transforms import Bbox, BboxBase
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from simulator.report.ink import ink
 
@@ -20,6 +22,9 @@ _ROUND = (
     *((1, 0.4), (1, -0.4), (-1, 0.4), (-1, -0.4), (0.35, 1), (0.35, -1), (-0.35, 1), (-0.35, -1)),
 )
 _STRIDES = 26
+# Boxes in pixels, [..., 4]: left, bottom, right, top.
+Boxes = NDArray[np.float64]
+_LOW, _HIGH = slice(0, 2), slice(2, 4)
 
 
 class Plain(ScalarFormatter):
@@ -76,45 +81,49 @@ def place_names(
     """
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    taken = [Bbox.from_extents(x - 6, y - 6, x + 6, y + 6) for x, y in axes.transData.transform([*points.values()])]
-    taken += _error_bars(axes)
-    room = axes.get_window_extent().padded(-2)
+    centres = axes.transData.transform(np.reshape([*points.values()], (-1, 2)))
+    taken = np.concatenate([np.hstack([centres - 6, centres + 6]), _error_bars(axes)])
+    room = np.array(axes.get_window_extent().padded(-2).extents)
     for name, point in sorted(points.items(), key=lambda item: (-item[1][1], item[1][0])):
         text = axes.annotate(
             name, point, xytext=(0, 0), textcoords="offset points", fontsize=8.5, va="center", zorder=5
         )
-        taken.append(_settle(text, taken, room))
+        taken = np.vstack([taken, _settle(text, taken, room)])
         if math.hypot(*text.xyann) > 15:
             tie = {"arrowstyle": "-", "color": colours[name], "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
             axes.annotate("", point, xytext=text.xyann, textcoords="offset points", arrowprops=tie)
 
 
-def _error_bars(axes: Axes) -> list[Bbox]:
+def _error_bars(axes: Axes) -> Boxes:
     drawn = (container for container in axes.containers if isinstance(container, ErrorbarContainer))
     bars = (bar for container in drawn for bar in container.lines[2])
-    segments = (segment for bar in bars for segment in bar.get_segments())
-    return [Bbox(axes.transData.transform(segment)).padded(2) for segment in segments]
+    segments = (axes.transData.transform(segment) for bar in bars for segment in bar.get_segments())
+    return np.array([Bbox(segment).padded(2).extents for segment in segments]).reshape(-1, 4)
 
 
-def _settle(text: Annotation, taken: Sequence[BboxBase], room: BboxBase) -> Bbox:
-    """Move a name outwards from its point, round and round, until it is free; return the box that it takes."""
-    best: tuple[float, tuple[float, float], str] | None = None
-    for turn in range(_STRIDES * len(_ROUND)):
-        reach, (across, up) = 9 + 9 * (turn // len(_ROUND)), _ROUND[turn % len(_ROUND)]
-        offset, side = (reach * across, reach * up), "left" if across > 0 else "right" if across < 0 else "center"
-        text.set(position=offset, ha=side)
-        box = text.get_window_extent().padded(1.5)
-        over = sum(_overlap(box, other) for other in taken) + 100 * (1 - _overlap(box, room))
-        if best is None or over < best[0] - 1e-9:
-            best = over, offset, side
-        if over < 1e-9:
-            break
-    assert best is not None
-    text.set(position=best[1], ha=best[2])
-    return text.get_window_extent().padded(1.5)
+def _settle(text: Annotation, taken: Boxes, room: Boxes) -> Boxes:
+    """Move a name outwards from its point, round and round, until it is free; return the box [4] that it takes."""
+    text.set(ha="left")
+    box = text.get_window_extent()
+    across, up = np.tile(np.array(_ROUND), (_STRIDES, 1)).T
+    reach = 9 + 9 * np.repeat(np.arange(_STRIDES), len(_ROUND))
+    points_to_pixels = text.figure.dpi / 72
+    # A name to the left of its point ends there, one above or below it has its middle there.
+    x = reach * across * points_to_pixels - box.width * (1 - np.sign(across)) / 2
+    y = reach * up * points_to_pixels
+    boxes = box.padded(1.5).extents + np.stack([x, y, x, y], axis=1)
+    over = _overlaps(boxes, taken).sum(1) + 100 * (1 - _overlaps(boxes, room[None])[:, 0])
+    best = int(np.argmin(over.round(9)))
+    side = {1: "left", -1: "right", 0: "center"}[int(np.sign(across[best]))]
+    text.set(position=(reach[best] * across[best], reach[best] * up[best]), ha=side)
+    settled: Boxes = boxes[best]
+    return settled
 
 
-def _overlap(one: BboxBase, other: BboxBase) -> float:
-    """The share of one box that another covers."""
-    common = Bbox.intersection(one, other)
-    return common.width * common.height / (one.width * one.height) if common else 0.0
+def _overlaps(boxes: Boxes, others: Boxes) -> NDArray[np.float64]:
+    """Return the share of each box [N, 4] that each of the others [M, 4] covers, [N, M]."""
+    low, high = (
+        pick(boxes[:, None, at], others[None, :, at]) for pick, at in ((np.maximum, _LOW), (np.minimum, _HIGH))
+    )
+    shares: Boxes = np.clip(high - low, 0, None).prod(-1) / (boxes[:, _HIGH] - boxes[:, _LOW]).prod(-1)[:, None]
+    return shares

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from torch.nn.utils import parametrize
 
+from sites.seeds import torch_seeded
 from sites.stream import Shape
 from strategies.common.colour import from_opponent, to_opponent
 from strategies.common.procedural import procedural_weights
@@ -169,14 +170,12 @@ def build_generator(config: DiffusionConfig, shape: Shape, seed: int, rank: int 
 
     A rank above 0 gives every convolution and linear layer an adapter of that rank.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch_seeded(seed):
         generator = Generator(config, shape)
     if config.start == "procedural" and not generator.token.is_meta:
         generator.load_state_dict(procedural_weights(shape, config.unshuffle**2, opponent=generator.opponent))
     if rank:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch_seeded(seed):
             for module in list(generator.modules()):
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from sites.seeds import torch_seeded
 from strategies.common.alignment import Domain
 from strategies.common.averaged import AveragedDescent
 from strategies.common.denoising import Corruption
@@ -52,8 +53,7 @@ class Adapter(nn.Module):
 
 def new_adapter(width: int, seed: int) -> Adapter:
     """Build an adapter, its random weights drawn from a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch_seeded(seed):
         return Adapter(width)
 
 

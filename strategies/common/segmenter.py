@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from monai.losses import DiceLoss
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sites.privacy import PrivateTraining
+from sites.seeds import torch_seeded
 from sites.stream import Arrival, Case
 from sites.wire import Weights
 from strategies.common.augmentation import Augmenter
@@ -23,8 +26,7 @@ def build_segmenter(setting: Setting) -> nn.Module:
     Takes images [N, channels, H, W] in 0..1, returns logits [N, structures, H, W].
     """
     widths = setting.network.widths
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(setting.seed)
+    with torch_seeded(setting.seed):
         network: nn.Module = UNet(
             spatial_dims=2,
             in_channels=setting.shape.channels,
@@ -40,6 +42,11 @@ def build_segmenter(setting: Setting) -> nn.Module:
 
 def blank_segmenter(setting: Setting) -> dict[str, Tensor]:
     """Return the segmenter's weights on torch's meta device: names, dtypes and shapes without values."""
+    return dict(_blank(replace(setting, seed=0)))
+
+
+@lru_cache(maxsize=32)
+def _blank(setting: Setting) -> Weights:
     with torch.device("meta"):
         return dict(build_segmenter(setting).state_dict())
 

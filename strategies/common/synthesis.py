@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sites.seeds import torch_seeded
 from sites.stream import Shape
 from sites.wire import Weights
 from strategies import StrategyConfig
@@ -90,8 +91,7 @@ def synthesise(config: SynthesisConfig, setting: Setting, segmenter: Weights, se
     teacher.load_state_dict(dict(segmenter))
     teacher.requires_grad_(False)
     descent = descent_of(student, setting, config.student_steps * -(-config.images // config.batch))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with torch_seeded(seed):
         painter, pool = Painter(config, setting.shape), blank_images(config, setting.shape, "cpu")[:0]
         while len(pool) < config.images:
             rival = student if len(pool) else None
