@@ -68,37 +68,48 @@ class Fidelity:
     nearest_high: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judges:
+    """A segmenter and a classifier of the sites, both trained on real images, and the seed of what is drawn."""
+
+    segmenter: nn.Module
+    classifier: nn.Module
+    seed: int
+
+    def fidelity(self, name: str, row: int, site: SitePictures) -> Fidelity:
+        """Judge the replays of the site that the classifier knows as number `row`."""
+        replayed, held_out, trained = site.replayed, site.held_out, site.trained
+        near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
+        low, high = ratio_interval(near.numpy(), usual.numpy(), site.patients, self.seed)
+        return Fidelity(
+            site=name,
+            replays=len(replayed.images),
+            hits=float(hits(self.classifier, replayed.images, row).float().mean()),
+            real_hits=float(hits(self.classifier, held_out.images, row).float().mean()),
+            dice=_agreement(self.segmenter, replayed),
+            real_dice=_agreement(self.segmenter, held_out),
+            diversity=_spread(replayed.images) / _spread(held_out.images),
+            nearest=float(near.median() / usual.median()),
+            nearest_low=low,
+            nearest_high=high,
+        )
+
+
 def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelity]:
-    """Train a site classifier and a segmenter on the real training images of all sites; judge the replays by them."""
-    names, seed = list(sites), seed_of(setting.seed, "nearest")
-    images = torch.cat([site.trained.images for site in sites.values()])
-    masks = torch.cat([site.trained.masks for site in sites.values()])
-    labels = torch.cat([torch.full((len(site.trained.images),), row) for row, site in enumerate(sites.values())])
-    judge = build_segmenter(setting)
+    """Judge the replays of all sites."""
+    judges = train_judges([site.trained for site in sites.values()], setting)
+    return [judges.fidelity(name, row, site) for row, (name, site) in enumerate(sites.items())]
+
+
+def train_judges(real: Sequence[Pictures], setting: Setting) -> Judges:
+    """Train a site classifier and a segmenter on the real training images of each site."""
+    images, masks = torch.cat([site.images for site in real]), torch.cat([site.masks for site in real])
+    labels = torch.cat([torch.full((len(site.images),), row) for row, site in enumerate(real)])
+    segmenter = build_segmenter(setting)
     iterations = max(1, PASSES * len(images) // setting.budget.batch)
-    train_segmenter(judge, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
+    train_segmenter(segmenter, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
     classifier = site_classifier(setting, images, labels, iterations)
-    return [_fidelity(name, row, sites[name], judge, classifier, seed=seed) for row, name in enumerate(names)]
-
-
-def _fidelity(
-    name: str, row: int, site: SitePictures, judge: nn.Module, classifier: nn.Module, *, seed: int
-) -> Fidelity:
-    replayed, held_out, trained = site.replayed, site.held_out, site.trained
-    near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
-    low, high = ratio_interval(near.numpy(), usual.numpy(), site.patients, seed)
-    return Fidelity(
-        site=name,
-        replays=len(replayed.images),
-        hits=float(hits(classifier, replayed.images, row).float().mean()),
-        real_hits=float(hits(classifier, held_out.images, row).float().mean()),
-        dice=_agreement(judge, replayed),
-        real_dice=_agreement(judge, held_out),
-        diversity=_spread(replayed.images) / _spread(held_out.images),
-        nearest=float(near.median() / usual.median()),
-        nearest_low=low,
-        nearest_high=high,
-    )
+    return Judges(segmenter=segmenter, classifier=classifier, seed=seed_of(setting.seed, "nearest"))
 
 
 def ratio_interval(

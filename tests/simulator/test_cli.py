@@ -146,13 +146,13 @@ def processes_with(mark: str) -> list[int]:
     [
         ("local", signal.SIGINT),
         pytest.param("actors", signal.SIGINT, marks=pytest.mark.slow),
-        ("local", signal.SIGTERM),
+        pytest.param("local", signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupt_leaves_a_resumable_folder_and_no_process(
     wardround: Wardround, run_tiny: Run, tmp_path: Path, grid: str, number: signal.Signals
 ) -> None:
-    keys = {"arrivals": list("ABCD"), "budget": {"iterations": 200, "batch": 3}}
+    keys = {"arrivals": list("ABCD"), "budget": {"iterations": 100, "batch": 3}}
     whole = run_tiny("whole", **keys)
     mark, folder = f"WARDROUND_TEST_{uuid.uuid4().hex}", tmp_path / "run"
     process = subprocess.Popen(

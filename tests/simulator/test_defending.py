@@ -135,7 +135,7 @@ def test_a_turn_that_is_done_again_releases_the_same_bits_and_costs_nothing_more
     assert len({row["epsilon"] for row in spent}) <= 1
 
 
-@pytest.mark.parametrize("name", ["finetune", "fedavg", "smdr"])
+@pytest.mark.parametrize("name", ["finetune", "fedavg", pytest.param("smdr", marks=pytest.mark.slow)])
 def test_private_training_is_accounted_for_over_all_arrivals(
     name: str, run_tiny: Run, small: Small, policy: Callable[..., str]
 ) -> None:
@@ -199,8 +199,10 @@ def test_noise_without_a_unit_is_no_policy(tiny: Tiny, policy: Callable[..., str
         read_schedule(tiny(policy=policy(noise=1.0))).check()
 
 
-@pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
-@pytest.mark.parametrize("retention", ["own", "frozen", "replay"])
+@pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "retention", ["own", *(pytest.param(name, marks=pytest.mark.slow) for name in ("frozen", "replay"))]
+)
 def test_a_generator_is_bounded_from_what_it_began_as(
     name: str, retention: str, run_tiny: Run, small: Small, policy: Callable[..., str]
 ) -> None:

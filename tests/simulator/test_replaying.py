@@ -17,7 +17,7 @@ Run = Callable[..., Path]
 Small = Callable[[str], dict[str, object]]
 
 
-@pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
+@pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=pytest.mark.slow)])
 def test_a_run_has_a_grid_for_each_past_site_and_a_table(
     name: str, run_tiny: Run, small: Small, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -40,6 +40,7 @@ def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> 
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
 
 
+@pytest.mark.slow
 def test_the_same_run_replays_the_same_on_any_number_of_threads(run_tiny: Run, small: Small) -> None:
     folder, threads = run_tiny(strategy=small("smdr")), torch.get_num_threads()
     found = []

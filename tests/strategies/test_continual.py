@@ -61,6 +61,7 @@ def server_of(schedule: Schedule) -> Any:
 
 @pytest.mark.parametrize("name", METHODS)
 class TestEveryMethod:
+    @pytest.mark.slow
     def test_a_run_with_rounds_and_a_returning_site_goes_through(self, name: str, run_tiny: Run, small: Small) -> None:
         arrivals = ["A", ["B", "C"], "A"]
         budget = {"iterations": 2, "batch": 3, "rounds": 2}

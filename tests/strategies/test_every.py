@@ -30,7 +30,7 @@ def ray() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["local", pytest.param("actors", marks=[pytest.mark.slow, pytest.mark.exhaustive])])
+@pytest.fixture(params=["local", pytest.param("actors", marks=pytest.mark.exhaustive)])
 def grid(request: pytest.FixtureRequest) -> str:
     if request.param == "actors":
         request.getfixturevalue("ray")
@@ -64,15 +64,20 @@ def on_actors(like: Path) -> Store:
     return store
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", known())
-def test_a_run_goes_through(name: str, task: str, grid: str, run_tiny: Run, small: Small) -> None:
-    folder = run_tiny(task=task, strategy=small(name), policy="reference-only")
+def assert_went_through(folder: Path) -> None:
     scores = Store(folder).scores()
     assert Store(folder).done
     assert set(scores["site"]) == set("ABE")
     assert set(scores["step"]) == {0, 1, 2}
     assert scores["dice"].between(0, 1).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", known())
+def test_a_run_goes_through(name: str, task: str, grid: str, run_tiny: Run, small: Small) -> None:
+    folder = run_tiny(task=task, strategy=small(name), policy="reference-only")
+    assert_went_through(folder)
     if grid == "actors":
         store = on_actors(folder)
         assert store.done
@@ -81,10 +86,11 @@ def test_a_run_goes_through(name: str, task: str, grid: str, run_tiny: Run, smal
 
 
 @pytest.mark.parametrize("name", known())
-def test_stopped_and_started_again_it_ends_with_the_same_bits(
+def test_a_run_goes_through_and_stopped_and_started_again_ends_with_the_same_bits(
     name: str, run_tiny: Run, small: Small, tmp_path: Path
 ) -> None:
-    whole = run_tiny("whole", strategy=small(name), policy="reference-only", unseen=None)
+    whole = run_tiny("whole", strategy=small(name), policy="reference-only")
+    assert_went_through(whole)
     store = Store.create(tmp_path / "stopped", read_schedule(whole / "config.yaml"))
     with pytest.raises(Stopped):
         launch(store, "local", Stopper())

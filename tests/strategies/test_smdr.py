@@ -19,6 +19,8 @@ from strategies.setting import Budget, NetworkConfig, Setting
 Run = Callable[..., Path]
 Small = Callable[[str], dict[str, object]]
 
+SLOW = pytest.mark.slow
+WAYS = ("own", "adapter", "frozen", "replay", "distill")
 CONFIG = ModulationConfig.model_validate(
     {"diffusion": {"start": "random", "widths": [8, 16], "sampling_steps": 2}, "replays": 3, "retention": "frozen"}
 )
@@ -39,7 +41,7 @@ def released(folder: Path, site: str) -> dict[str, int]:
     return {row["field"]: row["bytes"] for row in rows}
 
 
-@pytest.mark.parametrize("retention", ["own", "adapter", "frozen", "replay", "distill"])
+@pytest.mark.parametrize("retention", ["own", *(pytest.param(name, marks=SLOW) for name in WAYS[1:])])
 @pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
 def test_a_run_goes_through_and_only_declared_kinds_leave(
     name: str, retention: str, run_tiny: Run, small: Small
@@ -54,7 +56,7 @@ def test_a_run_goes_through_and_only_declared_kinds_leave(
 
 
 @pytest.mark.parametrize("setting", [{"consistency": 1.0, "reading": 2}, {"masks": "segmented"}])
-@pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
+@pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=SLOW)])
 def test_a_switch_changes_the_result_and_nothing_that_leaves(
     name: str, setting: dict[str, Any], run_tiny: Run, small: Small
 ) -> None:

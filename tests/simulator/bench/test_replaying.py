@@ -13,6 +13,7 @@ Wardround = Callable[..., tuple[int, str, str]]
 Small = Callable[[str], dict[str, object]]
 
 
+@pytest.mark.slow
 def test_trials_with_replays_are_measured_once(
     wardround: Wardround, suite: Callable[..., Path], small: Small, here: list[str], tmp_path: Path
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_generator_that_knows_four_patients_by_heart_is_found_out(attack: str)
     assert generator_findings(True)[attack].sentence.endswith("The attack works.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ["denoising loss", "SecMI", "copy test", "extraction"])
 def test_a_generator_that_saw_no_patient_gives_none_away(attack: str) -> None:
     assert not generator_findings(False)[attack].exposes

@@ -33,7 +33,7 @@ def rebuilt(values: dict[str, Tensor], *, first_step: bool) -> Tensor:
     return invert(network(), update, tuple(image.shape), seed=1, steps=STEPS, masks=mask)
 
 
-@pytest.mark.parametrize("first_step", [False, True])
+@pytest.mark.parametrize("first_step", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_image_is_rebuilt_from_its_gradient_or_the_signs_of_it(first_step: bool) -> None:
     gradient = gradient_of(network(), *given(0))
     left = {name: value.sign() if first_step else value for name, value in gradient.items()}

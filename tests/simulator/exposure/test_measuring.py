@@ -22,7 +22,7 @@ def attacks(found: Exposure, target: str = "released") -> list[tuple[str, str]]:
     return [(finding.site, finding.attack) for finding in found.findings if finding.target == target]
 
 
-@pytest.mark.parametrize("name", ["smdr", "smdr_onsite"])
+@pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=pytest.mark.slow)])
 def test_a_generator_is_attacked_for_each_site(name: str, run_tiny: Run, small: Small, wardround: Wardround) -> None:
     folder = run_tiny(strategy=small(name))
     code, printed, _ = wardround("exposure", folder, *FEW, "--format", "json")
@@ -54,6 +54,7 @@ def test_a_strategy_without_a_generator_has_its_segmenter_attacked(run_tiny: Run
     assert any("cannot be resolved" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_the_same_run_is_exposed_the_same(run_tiny: Run, small: Small, wardround: Wardround) -> None:
     folder = run_tiny(strategy=small("smdr"))
     wardround("exposure", folder, *FEW)

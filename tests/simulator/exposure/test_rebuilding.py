@@ -27,7 +27,11 @@ def exposed(folder: Path, wardround: Wardround) -> tuple[list[Finding], str]:
     return [finding for finding in found.findings if finding.attack != "segmentation loss"], printed
 
 
-@pytest.mark.parametrize(("strategy", "iterations"), [("scaffold", 3), ("fedavg", 1), ("smdr_onsite", 1)], ids=str)
+@pytest.mark.parametrize(
+    ("strategy", "iterations"),
+    [("scaffold", 3), ("fedavg", 1), pytest.param("smdr_onsite", 1, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_gradients_and_single_steps_are_inverted(
     strategy: str, iterations: int, run_tiny: Run, small: Callable[[str], dict[str, object]], wardround: Wardround
 ) -> None:

@@ -36,6 +36,7 @@ def grid_of(store: Store, actors: int) -> Any:
     return SiteActorGrid(homes, actors=actors, reply_seconds=300)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_actors_give_the_bits_of_one_process_even_when_one_is_killed(
     run_tiny: Callable[..., Path], tmp_path: Path
@@ -66,6 +67,7 @@ def test_actors_give_the_bits_of_one_process_even_when_one_is_killed(
         assert first_broken(read_rows(store.home(site).root / "ledger.jsonl")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_site_that_takes_too_long_is_named_and_the_run_stops(tiny: Callable[..., Path], tmp_path: Path) -> None:
     slow = {"iterations": 10**6, "batch": 3}

@@ -79,6 +79,7 @@ def check(outcome: Outcome) -> None:
     assert outcome.lost(UNSEEN) > 0.05, outcome
 
 
+@pytest.mark.slow
 def test_prostate_sites_can_be_learnt_together_and_are_forgotten_in_sequence() -> None:
     check(run("prostate", seed=0, iterations=100))
 

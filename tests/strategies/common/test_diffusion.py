@@ -13,6 +13,8 @@ from strategies.common.denoising import sample
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, deep_prompt_names
 from strategies.common.retention import fit, put, take
 
+Learnt = tuple[Generator, tuple[Tensor, Tensor]]
+
 GREY = Shape(channels=1, height=16, width=16, slices=1, structures=("disc",))
 COLOUR = Shape(channels=3, height=16, width=24, slices=1, structures=("cup", "disc"))
 FAST: dict[str, Any] = {"start": "random", "widths": (16, 32), "batch": 16, "learning_rate": 5e-3, "sampling_steps": 8}
@@ -34,34 +36,32 @@ def contrast(images: Tensor, masks: Tensor) -> float:
     return float(images[inside].mean() - images[~inside].mean())
 
 
-@pytest.fixture(scope="module")
-def learnt() -> dict[str, tuple[Generator, tuple[Tensor, Tensor]]]:
+@pytest.fixture(scope="module", params=["mask_first", "joint"])
+def learnt(request: pytest.FixtureRequest) -> Learnt:
     """A generator of each order, after 400 steps on bright discs, with what it makes."""
-    found = {}
-    for order in ("joint", "mask_first"):
-        generator = build_generator(DiffusionConfig(**FAST, order=order), GREY, seed=0)
-        everything = [name for name, _ in generator.named_parameters()]
-        fit(generator, *discs(64, inside=0.95), steps=400, seed=1, trained=everything)
-        found[order] = (generator, sample(generator, 32, seed=2))
-    return found
+    generator = build_generator(DiffusionConfig(**FAST, order=request.param), GREY, seed=0)
+    everything = [name for name, _ in generator.named_parameters()]
+    fit(generator, *discs(64, inside=0.95), steps=400, seed=1, trained=everything)
+    return generator, sample(generator, 32, seed=2)
 
 
-@pytest.mark.parametrize("order", ["joint", "mask_first"])
+@pytest.mark.slow
 class TestWhatIsLearnt:
-    def test_masks_are_about_as_large_as_real_ones(self, order: str, learnt: dict[str, Any]) -> None:
+    def test_masks_are_about_as_large_as_real_ones(self, learnt: Learnt) -> None:
         real = float(discs(64, inside=0.95)[1].float().mean())
-        assert float(learnt[order][1][1].float().mean()) == pytest.approx(real, rel=0.35)
+        assert float(learnt[1][1].float().mean()) == pytest.approx(real, rel=0.35)
 
-    def test_the_image_is_bright_where_its_mask_is(self, order: str, learnt: dict[str, Any]) -> None:
-        assert contrast(*learnt[order][1]) > 0.3
+    def test_the_image_is_bright_where_its_mask_is(self, learnt: Learnt) -> None:
+        assert contrast(*learnt[1]) > 0.3
 
-    def test_no_two_pictures_are_alike(self, order: str, learnt: dict[str, Any]) -> None:
-        masks = learnt[order][1][1].flatten(1).float()
+    def test_no_two_pictures_are_alike(self, learnt: Learnt) -> None:
+        masks = learnt[1][1].flatten(1).float()
         assert len(torch.unique(masks, dim=0)) > 24
 
 
-def test_another_prompt_on_the_same_backbone_makes_another_site(learnt: dict[str, Any]) -> None:
-    bright, pictures = learnt["mask_first"]
+@pytest.mark.slow
+def test_another_prompt_on_the_same_backbone_makes_another_site(learnt: Learnt) -> None:
+    bright, pictures = learnt
     names = deep_prompt_names(bright)
     backbone = {name: value.detach().clone() for name, value in bright.named_parameters()}
     prompts = {"bright": take(bright, names)}

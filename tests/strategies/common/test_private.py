@@ -101,7 +101,9 @@ def test_without_clipping_and_noise_a_full_draw_is_plain_training(plain: Setting
     assert float(torch.cosine_similarity(moved, expected, dim=0)) > 0.9
 
 
-@pytest.mark.parametrize("retention", ["own", "adapter", "frozen"])
+@pytest.mark.parametrize(
+    "retention", ["own", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adapter", "frozen"))]
+)
 def test_a_generator_learns_its_prompt_privately(retention: str, plain: Setting) -> None:
     diffusion = DiffusionConfig(start="random", widths=(8, 16), steps=2, first_steps=2, batch=6, sampling_steps=2)
     config = ModulationConfig.model_validate({"diffusion": diffusion, "retention": retention, "rank": 2})
