@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from sites.errors import UserError
 from sites.files import write_whole
 
 FOLDER = "added"
-SUITE = "suite.yaml"
+SUITE, SETTINGS = "suite.yaml", "settings.json"
 RESULTS, MATRIX, COSTS = "results.csv", "matrix.csv", "costs.csv"
 _NEEDED = {
     RESULTS: (
@@ -75,6 +76,7 @@ def look_through(suite: Suite, folder: Path) -> Addition:
     }
     trials = _trials(folder)
     otherwise = _set_otherwise(SuiteConfig.model_validate(suite.resolved()), _suite(folder / SUITE))
+    otherwise |= _default_otherwise(suite.settings(), _full_settings(folder))
     held = {key for key in trials.keys() & planned if not _touches(key, otherwise)}
     if not held:
         raise UserError(
@@ -89,7 +91,9 @@ def look_through(suite: Suite, folder: Path) -> Addition:
                 f"{ours}: the schedule has changed; leave out --add, and run it anew"
             )
     return Addition(
-        contents={name: (folder / name).read_bytes() for name in (SUITE, *_NEEDED)},
+        contents={
+            name: (folder / name).read_bytes() for name in (SUITE, SETTINGS, *_NEEDED) if (folder / name).exists()
+        },
         count=len(held),
         otherwise=tuple(f"{what} {name}" for what, name in sorted(otherwise)),
     )
@@ -111,6 +115,7 @@ def added_to(root: Path) -> dict[Key, Added]:
     found: dict[Key, Added] = {}
     for folder in _folders(root):
         otherwise = _set_otherwise(_suite(root / SUITE), _suite(folder / SUITE))
+        otherwise |= _default_otherwise(_full_settings(root), _full_settings(folder))
         found = {key: one for key, one in _trials(folder).items() if not _touches(key, otherwise)} | found
     return found
 
@@ -153,6 +158,27 @@ def _set_otherwise(ours: SuiteConfig, theirs: SuiteConfig) -> set[tuple[str, str
     """Return the schedules and strategies, each by what it is and its name, that two suites set differently."""
     here, there = _settings(ours), _settings(theirs)
     return {named for named in here.keys() & there if here[named] != there[named]}
+
+
+def _default_otherwise(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the strategies of which a setting differs that both know, such as a default that has changed since."""
+    return {("strategy", label) for label in ours.keys() & theirs if _differ(ours[label], theirs[label])}
+
+
+def _differ(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return any(_differ(one[key], other[key]) for key in one.keys() & other)
+    return bool(one != other)
+
+
+def _full_settings(folder: Path) -> dict[str, Any]:
+    """Return each strategy's settings with their defaults, by label; nothing of a bench that did not keep them."""
+    path = folder / SETTINGS
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: can't be read; copy it anew from the bench, or leave it out") from error
+    return found
 
 
 def _touches(key: Key, named: Collection[tuple[str, str]]) -> bool:

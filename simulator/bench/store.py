@@ -80,6 +80,7 @@ class BenchStore:
         elif root.exists() and any(root.iterdir()):
             raise UserError(f"{root}: is there already, and no bench folder; choose another --out")
         write_whole(root / "suite.yaml", as_yaml(suite.resolved()))
+        write_whole(root / "settings.json", json.dumps(suite.settings(), indent=1) + "\n")
         write_whole(root / "plan.json", json.dumps(_plan(suite), indent=1) + "\n")
         return cls(root)
 

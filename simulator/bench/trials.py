@@ -57,6 +57,11 @@ class Suite:
     schedules: tuple[str, ...]
     trials: tuple[Trial, ...]
 
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of each strategy in its first trial, defaults included, by label."""
+        first = {trial.strategy: trial.schedule.strategy_config for trial in reversed(self.trials)}
+        return {label: first[label].model_dump(mode="json") for label in self.config.labels if label in first}
+
     def resolved(self) -> dict[str, Any]:
         """Return the suite as plain values that run again from anywhere, the overrides taken into each strategy."""
         values = self.config.model_dump(mode="json", exclude_defaults=True) | {"name": self.config.name}

@@ -19,7 +19,7 @@ from sites.errors import UserError
 
 Write = Callable[..., Path]
 Wardround = Callable[..., tuple[int, str, str]]
-PUBLISHED = ("suite.yaml", "results.csv", "matrix.csv", "costs.csv")
+PUBLISHED = ("suite.yaml", "settings.json", "results.csv", "matrix.csv", "costs.csv")
 SAME = ("results.csv", "matrix.csv", "costs.csv")
 
 
@@ -110,9 +110,26 @@ def test_trials_of_a_strategy_that_is_set_otherwise_there_are_left_out_and_it_is
     assert "; not of strategy finetune, set otherwise there" in err.replace("\n", "")
 
 
+def test_trials_of_a_strategy_whose_defaults_have_changed_since_are_left_out(
+    wardround: Wardround, suite: Write, here: list[str], tmp_path: Path
+) -> None:
+    path = suite(strategies=["finetune", "fedavg"], reference=None)
+    wardround("bench", path, "--out", "first")
+    published = publish(tmp_path / "first", tmp_path / "published", ("settings.json", '"cases"', '"uniform"'))
+    here.clear()
+    code, _, err = wardround("bench", path, "--out", "out", "--add", published)
+    assert (code, len(here)) == (0, 1)
+    assert "; not of strategy fedavg, set otherwise there" in err.replace("\n", "")
+    (published / "settings.json").unlink()
+    here.clear()
+    code, _, err = wardround("bench", path, "--out", "older", "--add", published)
+    assert (code, len(here)) == (0, 0), "older tables did not keep them"
+
+
 UNUSABLE = (
     (("suite.yaml", "strategies:", "  set: {stay: 1}\nstrategies:"), "as this suite sets"),
     (("suite.yaml", "schedules", "plans"), "suite.yaml: is not the suite of a bench"),
+    (("settings.json", "{", "["), "settings.json: can't be read"),
     (("results.csv", "commit", "author"), "results.csv: lacks the column 'commit'"),
     (("matrix.csv", "dice", "jaccard"), "matrix.csv: lacks the column 'dice'"),
     (("results.csv", ",done,", ",failed,"), "none of its trials that are done is one of this suite"),
