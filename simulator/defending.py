@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sites.defences import without_start
 from sites.errors import ConfigError
 from sites.policy import SitePolicy
-from sites.wire import Kind, Manifest, manifest_of, unpack
+from sites.wire import Kind, manifest_of, unpack
 from strategies import Strategy, known, load
 from strategies.common.segmenter import build_segmenter
 
@@ -26,7 +26,7 @@ def check_policies(schedule: Schedule) -> None:
                 f"{schedule.path}: policy: '{name}' of site '{site}' does not admit {', '.join(refused)}, which "
                 f"strategy '{schedule.config.strategy.name}' releases; choose another strategy or policy"
             )
-        if fault := next(_faults(schedule, schedule.policies[site], site, upload), ""):
+        if fault := undefended(schedule, site):
             raise ConfigError(f"{schedule.path}: policy: '{name}' of site '{site}' {fault}")
 
 
@@ -38,14 +38,16 @@ def masked(schedule: Schedule) -> bool:
 
 def undefended(schedule: Schedule, site: str) -> str:
     """Say which defence of a site can't be kept to and why, to follow the policy's name; "" where there is none."""
-    upload = manifest_of(schedule.strategy.blank_upload(schedule.strategy_config, schedule.setting, True))
-    return next(_faults(schedule, schedule.policies[site], site, upload), "")
+    return next(_faults(schedule, schedule.policies[site], site), "")
 
 
-def _faults(schedule: Schedule, policy: SitePolicy, site: str, upload: Manifest) -> Iterator[str]:
+def _faults(schedule: Schedule, policy: SitePolicy, site: str) -> Iterator[str]:
     strategy, config, name = schedule.strategy, schedule.strategy_config, schedule.config.strategy.name
     if policy.secure_aggregation is not None:
         yield from _unsummed(schedule, site, policy.secure_aggregation.least)
+    if policy.dp_sgd is None and policy.clip is None:
+        return
+    upload = manifest_of(strategy.blank_upload(config, schedule.setting, True))
     if policy.dp_sgd is not None and not strategy.trains_privately(config):
         yield (
             f"asks for DP-SGD (dp_sgd), which strategy '{name}' does not keep to with these settings; "

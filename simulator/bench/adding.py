@@ -75,8 +75,7 @@ def look_through(suite: Suite, folder: Path) -> Addition:
         for trial in suite.trials
     }
     trials = _trials(folder)
-    otherwise = _set_otherwise(SuiteConfig.model_validate(suite.resolved()), _suite(folder / SUITE))
-    otherwise |= _default_otherwise(suite.settings(), _full_settings(folder))
+    otherwise = _otherwise(SuiteConfig.model_validate(suite.resolved()), suite.settings(), folder)
     held = {key for key in trials.keys() & planned if not _touches(key, otherwise)}
     if not held:
         raise UserError(
@@ -91,9 +90,7 @@ def look_through(suite: Suite, folder: Path) -> Addition:
                 f"{ours}: the schedule has changed; leave out --add, and run it anew"
             )
     return Addition(
-        contents={
-            name: (folder / name).read_bytes() for name in (SUITE, SETTINGS, *_NEEDED) if (folder / name).exists()
-        },
+        contents=_contents(folder),
         count=len(held),
         otherwise=tuple(f"{what} {name}" for what, name in sorted(otherwise)),
     )
@@ -102,7 +99,7 @@ def look_through(suite: Suite, folder: Path) -> Addition:
 def take_over(root: Path, addition: Addition) -> None:
     """Copy tables that were looked through into the bench folder `root`, unless it has them."""
     before, contents = _folders(root), addition.contents
-    if not any(all((one / name).read_bytes() == data for name, data in contents.items()) for one in before):
+    if all(_contents(one) != contents for one in before):
         staging = root / FOLDER / ".coming"
         shutil.rmtree(staging, ignore_errors=True)
         for name, data in contents.items():
@@ -114,8 +111,7 @@ def added_to(root: Path) -> dict[Key, Added]:
     """Return all trials that were added to a bench folder; of one that was added twice, what came first."""
     found: dict[Key, Added] = {}
     for folder in _folders(root):
-        otherwise = _set_otherwise(_suite(root / SUITE), _suite(folder / SUITE))
-        otherwise |= _default_otherwise(_full_settings(root), _full_settings(folder))
+        otherwise = _otherwise(_suite(root / SUITE), _full_settings(root), folder)
         found = {key: one for key, one in _trials(folder).items() if not _touches(key, otherwise)} | found
     return found
 
@@ -154,15 +150,21 @@ def _read(folder: Path) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _set_otherwise(ours: SuiteConfig, theirs: SuiteConfig) -> set[tuple[str, str]]:
-    """Return the schedules and strategies, each by what it is and its name, that two suites set differently."""
-    here, there = _settings(ours), _settings(theirs)
-    return {named for named in here.keys() & there if here[named] != there[named]}
+def _contents(folder: Path) -> dict[str, bytes]:
+    """Return a bench's files that are taken over, by name; older ones have no settings.json."""
+    names = (SUITE, SETTINGS, *_NEEDED)
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
 
 
-def _default_otherwise(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Return the strategies of which a setting differs that both know, such as a default that has changed since."""
-    return {("strategy", label) for label in ours.keys() & theirs if _differ(ours[label], theirs[label])}
+def _otherwise(suite: SuiteConfig, settings: Mapping[str, Any], folder: Path) -> set[tuple[str, str]]:
+    """Return the schedules and strategies, each by what it is and its name, that the bench of `folder` sets otherwise.
+
+    Either in its suite, or of a strategy in a setting that both know, such as a default that has changed since.
+    """
+    here, there = _settings(suite), _settings(_suite(folder / SUITE))
+    told = {named for named in here.keys() & there if here[named] != there[named]}
+    theirs = _full_settings(folder)
+    return told | {("strategy", label) for label in settings.keys() & theirs if _differ(settings[label], theirs[label])}
 
 
 def _differ(one: Any, other: Any) -> bool:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from simulator.bench.adding import Added, Addition, Key, added_to, take_over
+from simulator.bench.adding import SETTINGS, SUITE, Added, Addition, Key, added_to, take_over
 from simulator.bench.trials import Suite, Trial
 from simulator.schedule import as_yaml
 from simulator.store import held, now, versions
@@ -79,8 +79,8 @@ class BenchStore:
                 )
         elif root.exists() and any(root.iterdir()):
             raise UserError(f"{root}: is there already, and no bench folder; choose another --out")
-        write_whole(root / "suite.yaml", as_yaml(suite.resolved()))
-        write_whole(root / "settings.json", json.dumps(suite.settings(), indent=1) + "\n")
+        write_whole(root / SUITE, as_yaml(suite.resolved()))
+        write_whole(root / SETTINGS, json.dumps(suite.settings(), indent=1) + "\n")
         write_whole(root / "plan.json", json.dumps(_plan(suite), indent=1) + "\n")
         return cls(root)
 

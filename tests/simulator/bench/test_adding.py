@@ -124,6 +124,8 @@ def test_trials_of_a_strategy_whose_defaults_have_changed_since_are_left_out(
     here.clear()
     code, _, err = wardround("bench", path, "--out", "older", "--add", published)
     assert (code, len(here)) == (0, 0), "older tables did not keep them"
+    code, _, err = wardround("bench", path, "--out", "older", "--add", tmp_path / "first")
+    assert (code, len(here)) == (0, 0), "newer tables stand beside older ones"
 
 
 UNUSABLE = (

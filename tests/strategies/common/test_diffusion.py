@@ -60,6 +60,7 @@ class TestWhatIsLearnt:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("learnt", ["mask_first"], indirect=True)
 def test_another_prompt_on_the_same_backbone_makes_another_site(learnt: Learnt) -> None:
     bright, pictures = learnt
     names = deep_prompt_names(bright)
