@@ -1,7 +1,8 @@
-"""The literal set of what leaves a site: a change here is a change of what is released, and a line in CHANGELOG.md.
+"""The literal set of what leaves a site, and of what comes down to it: a change here is a line in CHANGELOG.md.
 
 `frozen_wire/<strategy>.txt` holds a line for each tensor that a strategy releases on a tiny schedule: its kind, its
-dtype and shape, its name, and whether it leaves in the first turn of a run alone.
+dtype and shape, its name, and whether it leaves in the first turn of a run alone. `frozen_wire/down/<strategy>.txt`
+holds the same of what a site is sent to learn with, which may tell it of the sites before.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from simulator.contract import Contracts, Purpose, Reply
-from simulator.flower.records import from_reply
+from simulator.contract import Contracts, Purpose, Reply, Request
+from simulator.flower.records import from_reply, from_request
 from simulator.schedule import read_schedule
 from sites.gate import Code
 from sites.stream import Turn
@@ -29,10 +30,11 @@ def literal(manifest: Manifest) -> list[str]:
 
 def test_every_strategy_is_frozen() -> None:
     assert {path.stem for path in FROZEN.glob("*.txt")} == {*STRATEGY_FILES, "scoring", "masked"}
+    assert {path.stem for path in (FROZEN / "down").glob("*.txt")} == {*STRATEGY_FILES, "scoring"}
 
 
 @pytest.mark.parametrize("name", STRATEGY_FILES)
-def test_a_strategy_releases_this_and_nothing_else(
+def test_a_strategy_releases_and_receives_this_and_nothing_else(
     name: str, tiny: Callable[..., Path], small: Callable[[str], dict[str, object]]
 ) -> None:
     contracts = Contracts(read_schedule(tiny(strategy=small(name))))
@@ -40,12 +42,14 @@ def test_a_strategy_releases_this_and_nothing_else(
     assert set(later) <= set(first)
     found = [line if line in later else f"{line} (first turn alone)" for line in first]
     assert found == (FROZEN / f"{name}.txt").read_text().splitlines()
+    down_first, down = (literal(contracts.of(Purpose.LEARN, turn).down.manifest) for turn in (FIRST, LATER))
+    assert down_first == down == (FROZEN / "down" / f"{name}.txt").read_text().splitlines()
 
 
-def test_scoring_releases_this_and_nothing_else(tiny: Callable[..., Path]) -> None:
-    contracts = Contracts(read_schedule(tiny()))
-    found = literal(contracts.of(Purpose.SCORE, LATER).up.manifest)
-    assert found == (FROZEN / "scoring.txt").read_text().splitlines()
+def test_scoring_releases_and_receives_this_and_nothing_else(tiny: Callable[..., Path]) -> None:
+    contract = Contracts(read_schedule(tiny())).of(Purpose.SCORE, LATER)
+    assert literal(contract.up.manifest) == (FROZEN / "scoring.txt").read_text().splitlines()
+    assert literal(contract.down.manifest) == (FROZEN / "down" / "scoring.txt").read_text().splitlines()
 
 
 def test_under_masks_the_same_leaves_in_other_numbers_and_a_key_before_it(tiny: Callable[..., Path]) -> None:
@@ -59,6 +63,14 @@ def test_under_masks_the_same_leaves_in_other_numbers_and_a_key_before_it(tiny: 
     assert keys.down.manifest == ()
     assert contract.roster is not None
     assert literal(contract.roster.manifest) == ["key uint8[2, 32] roster_keys", "key uint8[2, 32] roster_downs"]
+
+
+def test_the_envelope_of_a_request_is_this_and_nothing_else() -> None:
+    request = Request(purpose=Purpose.LEARN, turn=LATER, schedule="{}", fingerprint="0123456789abcdef", body={})
+    record = from_request(request)
+    head = {"step": 2, "round": 1, "serial": 3, "schedule": "{}", "fingerprint": "0123456789abcdef"}
+    assert dict(record.config_records["request"]) == head
+    assert set(record) == {"request", "body"}
 
 
 def test_the_envelope_of_a_reply_is_this_and_nothing_else() -> None:
