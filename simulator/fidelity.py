@@ -20,6 +20,7 @@ from strategies.setting import Setting
 
 PASSES = 60
 RESAMPLES = 2000
+NEAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Fidelity:
     nearest: median distance from a replay to its nearest training image (in its best place, a few pixels around), over
         the same of held-out images; far below 1 is a sign of copies
     nearest_low, nearest_high: its 95 % bootstrap interval; replays are drawn anew, and held-out patients
+    nearer: share of replays that lie nearer to a training image than all but one in twenty held-out images do (.05:
+        distances are distributed alike at their low end); a few copies among many replays show here alone
     """
 
     site: str
@@ -66,6 +69,7 @@ class Fidelity:
     nearest: float
     nearest_low: float
     nearest_high: float
+    nearer: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +96,7 @@ class Judges:
             nearest=float(near.median() / usual.median()),
             nearest_low=low,
             nearest_high=high,
+            nearer=float((near < usual.quantile(NEAR)).float().mean()),
         )
 
 

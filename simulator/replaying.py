@@ -118,7 +118,15 @@ def _defined(row: Fidelity) -> dict[str, object]:
 
 def _table(table: Sequence[Fidelity]) -> Table:
     shown = Table(title="How faithful the replays are (held-out images in brackets)")
-    for column in ("site", "classifier hits", "segmenter Dice", "diversity", "nearest image", "95 % interval"):
+    for column in (
+        "site",
+        "classifier\nhits",
+        "segmenter\nDice",
+        "diversity",
+        "nearest\nimage",
+        "95 %\ninterval",
+        "nearer\n(.05)",
+    ):
         shown.add_column(column, justify="left" if column == "site" else "right")
     for row in table:
         shown.add_row(
@@ -128,5 +136,6 @@ def _table(table: Sequence[Fidelity]) -> Table:
             f"{row.diversity:.2f}",
             f"{row.nearest:.2f}",
             f"{row.nearest_low:.2f} to {row.nearest_high:.2f}",
+            f"{row.nearer:.2f}",
         )
     return shown

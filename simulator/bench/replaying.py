@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from simulator.bench.revisiting import revisit
 from simulator.bench.showing import table_of_strategies
 from simulator.bench.statistics import estimate
 from simulator.bench.store import BenchStore
+from simulator.fidelity import Fidelity
 from simulator.replaying import FIDELITY, FOLDER, write_replays
 from simulator.report.words import NONE
 from simulator.store import Store
@@ -43,21 +45,31 @@ def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
 
 
 def fidelity_of(store: BenchStore) -> pd.DataFrame:
-    """Return the fidelity of the replays of all trials that were measured: a row for each trial and site."""
+    """Return the fidelity of the replays of all trials that were measured: a row for each trial and site.
+
+    A measure that an earlier version did not take is not a number.
+    """
     rows = []
     for planned in store.planned:
         path = store.trial_root(planned.trial) / FOLDER / FIDELITY
         if path.exists():
             about = {name: getattr(planned, name) for name in OF_TRIAL}
             rows += [about | row for row in pd.read_csv(path).to_dict("records")]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=[*OF_TRIAL, *(field.name for field in fields(Fidelity))])
 
 
 def _table(found: pd.DataFrame) -> Table:
     """Return a row for each strategy and site, each schedule under its name where there are several."""
     table = table_of_strategies("How faithful replays are: means over trials")
     table.add_column("site")
-    for title in ("trials", "fewest\nhits", "Dice, real\nless replayed", "diversity", "nearest\nimage"):
+    for title in (
+        "trials",
+        "fewest\nhits",
+        "Dice, real\nless replayed",
+        "diversity",
+        "nearest\nimage",
+        "nearer\n(.05)",
+    ):
         table.add_column(title, justify="right")
     for schedule, trials in found.groupby("schedule", sort=False):
         if found["schedule"].nunique() > 1:
@@ -71,6 +83,7 @@ def _table(found: pd.DataFrame) -> Table:
                 _mean(rows["real_dice"] - rows["dice"], digits=3),
                 _mean(rows["diversity"], digits=2),
                 _mean(rows["nearest"], digits=2),
+                _mean(rows["nearer"], digits=2),
             )
         table.add_section()
     table.caption = "Behind ±: half of the 95 % confidence interval, from three trials on."

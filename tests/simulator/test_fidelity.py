@@ -6,6 +6,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from simulator.fidelity import Fidelity, Judges, Pictures, SitePictures, ratio_interval, train_judges
 from sites.sources.phantom import Phantom, PhantomConfig
@@ -28,6 +30,10 @@ def pictures(site: str, first: int) -> Pictures:
     return Pictures(*slices_of(PHANTOM.train(site, first, 24)))
 
 
+def some(pictures: Pictures, count: int) -> tuple[Tensor, Tensor]:
+    return pictures.images[:count], pictures.masks[:count]
+
+
 @cache
 def judges() -> Judges:
     return train_judges([pictures("A", 0), pictures("B", 0)], SETTING)
@@ -37,9 +43,11 @@ def judges() -> Judges:
 def measured(what: str) -> Fidelity:
     """What the judges say of site A, whose replays are something else each time."""
     real = pictures("A", 100)
+    copies = pictures("A", 0)
     replays = {
         "faithful": real,
-        "copies": pictures("A", 0),
+        "copies": copies,
+        "some copies": Pictures(*(torch.cat(parts) for parts in zip(some(copies, 8), some(real, 16), strict=True))),
         "moved copies": Pictures(*(part.roll((1, -2), (-2, -1)) for part in slices_of(PHANTOM.train("A", 0, 24)))),
         "another site's": pictures("B", 100),
         "one picture": Pictures(real.images[:1].expand(24, -1, -1, -1), real.masks[:1].expand(24, -1, -1, -1)),
@@ -62,11 +70,18 @@ def test_replays_that_are_like_the_site_score_like_its_held_out_images() -> None
     assert found.diversity == pytest.approx(1, abs=0.2)
     assert found.nearest == pytest.approx(1, abs=0.15)
     assert found.nearest_low < 1 < found.nearest_high
+    assert found.nearer < 0.3
 
 
 def test_copies_lie_on_the_training_images() -> None:
     assert measured("copies").nearest < 1e-3
     assert measured("copies").nearest_high < 1e-3
+
+
+def test_some_copies_among_others_leave_the_median_alone_and_show_at_the_low_end() -> None:
+    found = measured("some copies")
+    assert found.nearest > 0.9
+    assert found.nearer >= 0.33
 
 
 def test_copies_that_were_moved_still_do() -> None:

@@ -31,6 +31,10 @@ def test_trials_with_replays_are_measured_once(
     code, out, err = wardround("replay", folder, "--count", 4, "--format", "json")
     assert "smdr" not in err
     assert [row["dice"] for row in json.loads(out)] == pytest.approx(table["dice"].tolist())
+    for path in folder.glob("trials/*/replays/fidelity.csv"):
+        path.write_text(pd.read_csv(path).drop(columns="nearer").to_csv(index=False))
+    assert wardround("replay", folder)[0] == 0, "a measure that an earlier version did not take is left empty"
+    assert pd.read_csv(folder / "fidelity.csv")["nearer"].isna().all()
 
 
 def test_a_bench_without_replays_is_told_so(
