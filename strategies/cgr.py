@@ -50,6 +50,7 @@ class JointDiffusionConfig(DiffusionConfig):
     """The generator's form and budget; image and mask are always made together."""
 
     order: Literal["joint"] = "joint"
+    steps: int = Field(default=400, ge=1)
 
 
 class Config(StrategyConfig):

@@ -48,7 +48,7 @@ class DiffusionConfig(BaseModel):
     order: Literal["joint", "mask_first"] = "mask_first"
     colours: Literal["opponent", "rgb"] = "opponent"
     unshuffle: int = Field(default=2, ge=1)
-    steps: int = Field(default=400, ge=1)
+    steps: int = Field(default=250, ge=1)
     first_steps: int = Field(default=3000, ge=1)
     batch: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
