@@ -55,8 +55,8 @@ class Fidelity:
     nearest: median distance from a replay to its nearest training image (in its best place, a few pixels around), over
         the same of held-out images; far below 1 is a sign of copies
     nearest_low, nearest_high: its 95 % bootstrap interval; replays are drawn anew, and held-out patients
-    nearer: share of replays that lie nearer to a training image than all but one in twenty held-out images do (.05:
-        distances are distributed alike at their low end); a few copies among many replays show here alone
+    nearer: share of replays that lie nearer to a training image than all but one in twenty held-out images do (about
+        .05: distances are distributed alike at their low end); a few copies among many replays show here alone
     """
 
     site: str
