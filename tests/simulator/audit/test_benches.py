@@ -12,19 +12,6 @@ import pytest
 
 Wardround = Callable[..., tuple[int, str, str]]
 SCHEMA = Path(__file__).parents[3] / "simulator" / "audit" / "audit.schema.json"
-LITTLE = (
-    *("--set", "source.slices=1", "--set", "cases.train=3", "--set", "cases.held_out=1"),
-    *("--set", "budget.iterations=2", "--set", "network.widths=[4, 8]"),
-)
-
-
-@pytest.fixture
-def benched(here: list[str], wardround: Wardround, tmp_path: Path) -> Path:
-    """The shipped suite of audits, its schedule made smaller, run in this process."""
-    code, out, err = wardround("bench", "audit", *LITTLE, "--out", tmp_path / "bench")
-    assert code == 0, out + err
-    assert len(here) == 5
-    return tmp_path / "bench"
 
 
 @pytest.mark.slow

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import html as entities
-import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,26 +11,19 @@ import pytest
 from simulator.bench.chapters import chapters_of
 from simulator.bench.page import write_page
 from simulator.bench.results import Results
+from tests.simulator.pages import browse, needs_chromium, probed
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--enable-logging=stderr", "--v=0", "--virtual-time-budget=6000", "--window-size=1300,900"),
-)
 WIDTHS = (1200, 360)
 
-# Uses the page as a person would, by clicks and by typing, and tells the page round it what came of it.
+# Uses the page as a person would, by clicks and by typing, and tells what came of it.
 PROBE = """
-<script>
-const texts = (rows, column) => [...rows].map(row => row.cells[column].innerText.trim());
-const shown = () => texts([...document.querySelectorAll("table.main tbody tr")].filter(row => row.offsetParent), 0);
-const type = (name, value) => {
-  const field = document.querySelector(`[name=${name}]`);
-  field.value = value;
-  field.dispatchEvent(new Event("input", {bubbles: true}));
-};
-addEventListener("load", async () => {
+  const texts = (rows, column) => [...rows].map(row => row.cells[column].innerText.trim());
+  const shown = () => texts([...document.querySelectorAll("table.main tbody tr")].filter(row => row.offsetParent), 0);
+  const type = (name, value) => {
+    const field = document.querySelector(`[name=${name}]`);
+    field.value = value;
+    field.dispatchEvent(new Event("input", {bubbles: true}));
+  };
   document.querySelectorAll("details").forEach(fold => { fold.open = true; });
   const table = document.querySelector("table.main");
   const heads = [...table.tHead.rows[0].cells];
@@ -64,25 +53,13 @@ addEventListener("load", async () => {
     return box.width > 100 && box.height > 50;
   });
   found.boxes = [...document.querySelectorAll(".box")].every(box => box.tabIndex === 0);
-  parent.postMessage(found, "*");
-});
-</script>
-"""
-HARNESS = """<!DOCTYPE html><html><head><title>harness</title></head><body>
-<script>
-const heard = [];
-addEventListener("message", event => { heard.push(event.data); document.title = JSON.stringify(heard); });
-console.log("the harness speaks");
-</script>
-<iframe src="report.html" width="1200" height="500"></iframe>
-FRAMES
-</body></html>
+  return found;
 """
 
 
 @pytest.fixture(scope="module")
-def folder(make_results: Callable[..., Results], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report, and the same one with the probe in it and without the policy that would stop the probe."""
+def report(make_results: Callable[..., Results], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three strategies on two schedules, one trial of which failed."""
     root = tmp_path_factory.mktemp("bench")
     results = make_results(
         strategies=["joint", "ewc", "smdr"],
@@ -93,27 +70,12 @@ def folder(make_results: Callable[..., Results], tmp_path_factory: pytest.TempPa
         failed=[("second", "ewc", "A-B", 1)],
     )
     write_page(results, chapters_of(results), root / "report.html", f"description: {'wide ' * 60}\n")
-    page = (root / "report.html").read_text(encoding="utf-8")
-    policy = re.search(r"<meta http-equiv=.*?>", page)
-    assert policy
-    (root / "probe.html").write_text(page.replace(policy[0], "").replace("</body>", PROBE + "</body>"))
-    frames = "".join(
-        f'<iframe src="probe.html" width="{width}" height="500" style="border:0"></iframe>' for width in WIDTHS
-    )
-    (root / "harness.html").write_text(HARNESS.replace("FRAMES", frames))
-    return root
+    return root / "report.html"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
-def test_a_person_can_read_sort_and_filter_it(folder: Path) -> None:
-    dom, log = browse(folder / "harness.html", folder / "profile")
-
-    spoken = re.findall(r"CONSOLE.*", log)
-    assert len(spoken) == 1, spoken
-    assert "the harness speaks" in spoken[0]
-    title = re.search(r"<title>(.*?)</title>", dom)
-    assert title
-    heard = json.loads(entities.unescape(title[1]))
+@needs_chromium
+def test_a_person_can_read_sort_and_filter_it(report: Path) -> None:
+    heard = probed(report, PROBE, WIDTHS)
     assert {found["screen"] for found in heard} == set(WIDTHS)
     for found in heard:
         assert found["page"] <= found["screen"]
@@ -133,18 +95,10 @@ def test_a_person_can_read_sort_and_filter_it(folder: Path) -> None:
         assert found["boxes"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium (apt-get install chromium)")
-def test_its_script_runs_under_its_own_policy(folder: Path) -> None:
-    dom, log = browse(folder / "report.html", folder / "profile")
+@needs_chromium
+def test_its_script_runs_under_its_own_policy(report: Path) -> None:
+    dom, log = browse(report)
     assert "CONSOLE" not in log
     assert '<form class="filters">' in dom
     assert "6 rows</span>" in dom
     assert len(re.findall(r'<th scope="col"[^>]*><button type="button">', dom)) > 50
-
-
-def browse(page: Path, profile: Path) -> tuple[str, str]:
-    """Open a page, wait until it has settled, and return its DOM and the browser's log."""
-    assert CHROMIUM
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, done.stderr
