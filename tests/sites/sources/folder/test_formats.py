@@ -1,113 +1,26 @@
-"""The folder source: every format gives the same case, patients stay on one side, and errors say what to do."""
+"""Every format gives the same case, in the documented form."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-import nibabel as nib
 import nrrd
 import numpy as np
-import pydicom
 import pytest
 import tifffile
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ValidationError
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from sites.errors import SourceError
-from sites.sources.folder import SOURCE, Folder, FolderConfig, open_folder
+from sites.sources.folder import FolderConfig, open_folder
 from sites.sources.folder.reading import read
 from sites.stream import Case
-
-Voxels = NDArray[np.uint16]
-
-# Every axis has a length and a spacing of its own, so that no mix-up of axes goes unseen.
-SPACING = (3.0, 0.5, 0.8)  # slices, rows, columns
-
-
-def volume() -> tuple[Voxels, Voxels]:
-    """An image and a mask [slices to the head, rows to the back, columns to the left], without any symmetry."""
-    rng = np.random.default_rng(3)
-    image = rng.integers(0, 900, (5, 32, 20)).astype(np.uint16)
-    mask = np.zeros((5, 32, 20), dtype=np.uint16)
-    mask[1:4, 3:20, 2:9] = 1
-    mask[2, 5:10, 3:6] = 2
-    return image, mask
-
-
-def lps_affine() -> NDArray[np.float64]:
-    """From (column, row, slice) to millimetres towards left, posterior, superior."""
-    affine = np.diag([SPACING[2], SPACING[1], SPACING[0], 1.0])
-    affine[:3, 3] = (-12.0, 30.0, 7.0)
-    return affine
-
-
-def nifti(voxels: Voxels, path: Path, codes: str = "LPS") -> None:
-    """Write NIfTI, stored in any orientation."""
-    plain = nib.Nifti1Image(voxels.transpose(2, 1, 0), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps_affine())
-    start = nib.orientations.io_orientation(plain.affine)
-    turn = nib.orientations.ornt_transform(start, nib.orientations.axcodes2ornt(codes))
-    nib.save(plain.as_reoriented(turn), path)
-
-
-def write_nrrd(voxels: Voxels, path: Path) -> None:
-    affine = lps_affine()
-    header = {
-        "space": "left-posterior-superior",
-        "space directions": affine[:3, :3].T,
-        "space origin": affine[:3, 3],
-    }
-    nrrd.write(str(path), voxels.transpose(2, 1, 0), header)
-
-
-def dicom_slice(pixels: Voxels, path: Path, number: int = 0, **fields: object) -> None:
-    data = pydicom.Dataset()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid(entropy_srcs=[str(path)])
-    data.Rows, data.Columns = pixels.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
-    data.PixelSpacing = list(SPACING[1:])
-    data.SliceThickness = SPACING[0]
-    data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    data.ImagePositionPatient = [-12.0, 30.0, 7.0 + number * SPACING[0]]
-    data.RescaleSlope, data.RescaleIntercept = 1, 0
-    data.PixelData = pixels.astype("<u2").tobytes()
-    for name, value in fields.items():
-        if value is None:
-            delattr(data, name)
-        else:
-            setattr(data, name, value)
-    data.save_as(path, enforce_file_format=True)
-
-
-def dicom_series(voxels: Voxels, path: Path) -> None:
-    path.mkdir()
-    names = [4, 0, 3, 1, 2]  # the files' names say nothing of the slices' order
-    for number, pixels in enumerate(voxels):
-        dicom_slice(pixels, path / f"{names[number]}.dcm", number)
-
-
-def tiff(voxels: Voxels, path: Path) -> None:
-    tifffile.imwrite(path, voxels, photometric="minisblack")
-
-
-Writer = Callable[[Voxels, Path], None]
-WRITERS: dict[str, tuple[str, Writer]] = {
-    "nifti": (".nii.gz", nifti),
-    "nifti-turned": (".nii", lambda voxels, path: nifti(voxels, path, "ARI")),
-    "nrrd": (".nrrd", write_nrrd),
-    "dicom-series": ("", dicom_series),
-    "tiff-stack": (".tif", tiff),
-}
+from tests.sites.sources.folder.writing import (
+    SPACING,
+    WRITERS,
+    dicom_slice,
+    picture,
+    volume,
+)
 
 
 def one_case(root: Path, image: str, mask: str, **config: object) -> Case:
@@ -219,12 +132,6 @@ def test_nrrd_without_a_space_and_flat_nrrd_keep_their_spacing(tmp_path: Path) -
     np.testing.assert_array_equal(flat.voxels, image[:1])
 
 
-def picture(site: Path, case: str, pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
-    for kind, values in (("images", pixels), ("masks", mask)):
-        (site / kind).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(values).save(site / kind / f"{case}.png")
-
-
 @pytest.mark.parametrize("suffix", ["png", "tif", "dcm"])
 def test_colour_is_kept_or_becomes_luminance(suffix: str, tmp_path: Path) -> None:
     colour = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -262,103 +169,6 @@ def test_masks_may_have_palettes_equal_channels_and_another_background(tmp_path:
     np.testing.assert_array_equal(case.masks[0, 1], values < 255)
     (case,) = open_folder("fundus", FolderConfig(root=tmp_path, size=16), 0).held_out("b", 1)
     np.testing.assert_array_equal(case.masks[0, 0], values < 255)
-
-
-def many(root: Path, cases: dict[str, list[str]]) -> Path:
-    square = np.eye(16, dtype=np.uint8)
-    for site, names in cases.items():
-        for name in names:
-            picture(root / site, name, square * 9, square)
-    return root
-
-
-def names(source: Folder, site: str, count: int) -> list[str]:
-    return [case.patient for case in source.train(site, 0, count)]
-
-
-def test_cases_come_in_order_of_acquisition_then_name_and_visits_stay_together(tmp_path: Path) -> None:
-    many(tmp_path, {"north": ["a", "b", "c", "d", "e", "f", "left"]})
-    (tmp_path / "cases.csv").write_text(
-        "\ufeffsite,case,patient,acquired,split\nnorth,a,p1,2024-03-01,train\nnorth,b,p2,2023-01-01T08:00,train\n"
-        "north,c,p1,2022-06-01,train\nnorth,d,p3,,train\nnorth,e,p0,2023-01-01T09:00+01:00,train\nnorth,f,p9,,test\n",
-        encoding="utf-8",
-    )
-    source = open_folder("any", FolderConfig(root=tmp_path), 0)
-    assert source.sites == ("north",)
-    assert names(source, "north", 5) == ["p1", "p2", "p0", "p1", "p3"]
-    assert [case.patient for case in source.train("north", 1, 2)] == ["p2", "p0"]
-    assert [case.patient for case in source.held_out("north", 5)] == ["p9"]
-
-
-PEOPLE = st.lists(st.tuples(st.sampled_from("ABCDEFGH"), st.integers(0, 3)), min_size=2, max_size=14, unique=True)
-
-
-@settings(max_examples=15)
-@given(PEOPLE, st.floats(0.05, 0.95))
-def test_a_patient_is_never_on_both_sides_and_the_split_is_deterministic(
-    visits: list[tuple[str, int]], held_out: float
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = many(Path(folder), {"north": [f"{patient}{visit}" for patient, visit in visits]})
-        lines = [f"north,{patient}{visit},{patient}" for patient, visit in visits]
-        (root / "cases.csv").write_text("\n".join(["site,case,patient", *lines]))
-        config = FolderConfig(root=root, held_out=held_out, size=16)
-        source = open_folder("any", config, 0)
-        aside = {case.patient for case in source.held_out("north", 99)}
-        patients = {patient for patient, _ in visits}
-        count = len([patient for patient, _ in visits if patient not in aside])
-        assert {case.patient for case in source.train("north", 0, count)} == patients - aside
-        assert aside
-        assert len(patients) == 1 or aside < patients
-        assert {case.patient for case in open_folder("other", config, 7).held_out("north", 99)} == aside
-
-
-@pytest.mark.parametrize(
-    ("first", "count", "message"),
-    [(0, 4, r"north: asked for training cases 0 to 3, but there are 3"), (3, 1, "3 to 3")],
-)
-def test_too_few_cases_are_an_error(first: int, count: int, message: str, tmp_path: Path) -> None:
-    many(tmp_path, {"north": ["a", "b", "c", "d"]})
-    source = open_folder("any", FolderConfig(root=tmp_path), 0)
-    with pytest.raises(SourceError, match=message):
-        source.train("north", first, count)
-    with pytest.raises(SourceError, match="no site 'south'; it holds north"):
-        source.held_out("south", 1)
-
-
-def test_opening_says_what_makes_it_impossible(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="nowhere: missing-root: is not a folder; set root"):
-        open_folder("any", FolderConfig(root=tmp_path / "nowhere"), 0)
-    many(tmp_path, {"north": ["a", "b"]})
-    (tmp_path / "north/masks/a.png").unlink()
-    (tmp_path / "north/images/b.png").unlink()
-    with pytest.raises(SourceError, match=r"a\.png: missing-partner.*\(and 1 more\); `wardround sites check"):
-        open_folder("any", FolderConfig(root=tmp_path), 0)
-
-
-def test_a_broken_file_is_named_when_its_case_is_read(tmp_path: Path) -> None:
-    many(tmp_path, {"north": ["a", "b"]})
-    for case in "ab":
-        (tmp_path / f"north/images/{case}.png").write_bytes(b"not a picture")
-    source = open_folder("any", FolderConfig(root=tmp_path), 0)
-    with pytest.raises(SourceError, match=r"north/images/.\.png: unreadable"):
-        source.train("north", 0, 1)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("structures", {}),
-        ("structures", {"a": []}),
-        ("structures", {"a": [0, 1]}),
-        ("percentiles", (99, 1)),
-        ("axis", 3),
-        ("colour", 1),
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(field: str, value: object, tmp_path: Path) -> None:
-    with pytest.raises(ValidationError):
-        SOURCE.config.model_validate({"root": tmp_path, field: value})
 
 
 def test_one_bit_pictures_are_read(tmp_path: Path) -> None:
