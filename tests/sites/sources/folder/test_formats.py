@@ -14,13 +14,7 @@ from PIL import Image
 from sites.sources.folder import FolderConfig, open_folder
 from sites.sources.folder.reading import read
 from sites.stream import Case
-from tests.sites.sources.folder.writing import (
-    SPACING,
-    WRITERS,
-    dicom_slice,
-    picture,
-    volume,
-)
+from tests.sites.sources.folder.writing import SPACING, WRITERS, dicom_slice, picture, volume
 
 
 def one_case(root: Path, image: str, mask: str, **config: object) -> Case:

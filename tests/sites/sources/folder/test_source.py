@@ -13,9 +13,7 @@ from pydantic import ValidationError
 
 from sites.errors import SourceError
 from sites.sources.folder import SOURCE, Folder, FolderConfig, open_folder
-from tests.sites.sources.folder.writing import (
-    picture,
-)
+from tests.sites.sources.folder.writing import picture
 
 
 def many(root: Path, cases: dict[str, list[str]]) -> Path:
