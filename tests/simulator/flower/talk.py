@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,11 +26,16 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes, sign_message
 
+from simulator.audit.auditing import audit_run
+from simulator.audit.crossing import SiteWire
+from simulator.audit.model import RunAudit
+
 BEGAN = 1_800_000_000.0
 STAMP = datetime.fromtimestamp(BEGAN + 1, UTC).isoformat(timespec="microseconds")
 NODE = 4_815_162_342
 RUN = 1
 SESSION = "8689c4c5-3515-4fa7-adcc-38acbf4b2a44"
+Exchanged = dict[str, list[tuple[Message, Message]]]
 
 
 @dataclass
@@ -128,3 +133,30 @@ def keep(root: Path, talks: dict[str, Sequence[Talk]], deployment: int = 1) -> N
         (folder / site / "connections.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     facts = {"apart": True, "flwr": "1.41.0", "began": BEGAN, "ended": BEGAN + 60}
     (folder / "session.json").write_text(json.dumps(facts))
+
+
+def honest(pairs: Iterable[tuple[Message, Message]]) -> Talk:
+    """What an honest site says."""
+    talk = Talk()
+    for request, reply in pairs:
+        talk.take(request)
+        talk.give(reply)
+        talk.poll()
+    return talk
+
+
+def audited(root: Path, a: Iterable[Talk], e: Talk) -> tuple[RunAudit, SiteWire]:
+    """Return the audit of a run with a wire, and what it says of site A."""
+    keep(root, {"A": list(a), "E": [e]})
+    audit = audit_run(root)
+    assert audit.wire is not None
+    (site, other) = audit.wire.sites
+    assert (other.site, other.unexplained) == ("E", 0)
+    assert site.up == site.released + site.framing + site.unexplained
+    assert site.unexplained == sum(one.bytes for one in site.surplus)
+    return audit, site
+
+
+def last(said: Exchanged) -> tuple[Message, Message]:
+    """The request and reply of site A in which it learnt."""
+    return next(pair for pair in said["A"] if pair[0].metadata.message_type == "train.learn")
