@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.networks.nets import Classifier
+from monai.networks.nets import ResNet
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -132,16 +132,22 @@ def ratio_interval(
 
 
 def site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:
-    """Train MONAI's small residual classifier to tell which site an image [N, C, H, W] is from."""
-    shape, seed = setting.shape, seed_of(setting.seed, "site classifier")
-    classes = int(labels.max()) + 1
+    """Train a small residual network of MONAI's to tell which site an image [N, C, H, W] is from.
+
+    It averages over an image, so it learns how a site's images look and can't learn by heart where things lie in them.
+    """
+    seed = seed_of(setting.seed, "site classifier")
     with seeded(seed):
-        network: nn.Module = Classifier(
-            in_shape=(shape.channels, shape.height, shape.width),
-            classes=classes,
-            channels=(16, 32, 64),
-            strides=(2, 2, 2),
-            norm="BATCH",
+        network: nn.Module = ResNet(
+            block="basic",
+            layers=[1, 1, 1, 1],
+            block_inplanes=[16, 32, 64, 64],
+            spatial_dims=2,
+            n_input_channels=setting.shape.channels,
+            conv1_t_size=3,
+            conv1_t_stride=1,
+            no_max_pool=True,
+            num_classes=int(labels.max()) + 1,
         )
     descent = descent_of(network, setting, iterations)
     network.train()

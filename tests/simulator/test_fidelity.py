@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,7 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulator.fidelity import Fidelity, Judges, Pictures, SitePictures, ratio_interval, train_judges
+from simulator.fidelity import (
+    Fidelity,
+    Judges,
+    Pictures,
+    SitePictures,
+    hits,
+    ratio_interval,
+    site_classifier,
+    train_judges,
+)
 from sites.sources.phantom import Phantom, PhantomConfig
 from strategies.common.segmenter import slices_of
 from strategies.setting import Budget, NetworkConfig, Setting
@@ -91,6 +101,17 @@ def test_copies_that_were_moved_still_do() -> None:
 
 def test_another_sites_replays_miss() -> None:
     assert measured("another site's").hits < 0.1
+
+
+def test_few_images_suffice_to_tell_sites_apart_and_it_counts_not_where_things_lie() -> None:
+    fundus = Phantom("fundus", PhantomConfig(size=32), 0)
+    setting = replace(SETTING, shape=fundus.shape, budget=Budget(iterations=1, batch=8, learning_rate=1e-2))
+    known, others = ([slices_of(fundus.train(site, first, 12))[0] for site in "AC"] for first in (0, 100))
+    labels = torch.arange(2).repeat_interleave(12)
+    classifier = site_classifier(setting, torch.cat(known), labels, iterations=180)
+    for row, images in enumerate(others):
+        for shown in (images, images.roll((12, 12), (-2, -1))):
+            assert hits(classifier, shown, row).float().mean() > 0.8
 
 
 def test_one_picture_again_and_again_is_not_diverse() -> None:
