@@ -19,6 +19,7 @@ from strategies.common.segmenter import batches, build_segmenter, descend, desce
 from strategies.setting import Setting
 
 PASSES = 60
+ENOUGH = 500
 RESAMPLES = 2000
 NEAR = 0.05
 
@@ -107,13 +108,13 @@ def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelit
 
 
 def train_judges(real: Sequence[Pictures], setting: Setting) -> Judges:
-    """Train a site classifier and a segmenter on the real training images of each site."""
+    """Train a segmenter in PASSES over all sites' real training images, and a site classifier in ENOUGH batches at most."""
     images, masks = torch.cat([site.images for site in real]), torch.cat([site.masks for site in real])
     labels = torch.cat([torch.full((len(site.images),), row) for row, site in enumerate(real)])
     segmenter = build_segmenter(setting)
     iterations = max(1, PASSES * len(images) // setting.budget.batch)
     train_segmenter(segmenter, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
-    classifier = site_classifier(setting, images, labels, iterations)
+    classifier = site_classifier(setting, images, labels, min(iterations, ENOUGH))
     return Judges(segmenter=segmenter, classifier=classifier, seed=seed_of(setting.seed, "nearest"))
 
 
