@@ -108,7 +108,10 @@ def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelit
 
 
 def train_judges(real: Sequence[Pictures], setting: Setting) -> Judges:
-    """Train a segmenter in PASSES over all sites' real training images, and a site classifier in ENOUGH batches at most."""
+    """Train a segmenter and a site classifier on the real training images of all sites.
+
+    Both see them PASSES times, but the classifier no more than ENOUGH batches.
+    """
     images, masks = torch.cat([site.images for site in real]), torch.cat([site.masks for site in real])
     labels = torch.cat([torch.full((len(site.images),), row) for row, site in enumerate(real)])
     segmenter = build_segmenter(setting)
