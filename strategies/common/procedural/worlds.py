@@ -41,7 +41,7 @@ class _Painter:
     def __init__(self, draws: np.random.Generator, count: int, size: int) -> None:
         self._draws, self._count, self._size = draws, count, size
         self._grey, self._single, self._nested, self._whole = (bool(draws.random() < 0.6) for _ in range(4))
-        self._rim, self._wobble = self._one(0.01, 0.03), self._one(0.2, 1.3)
+        self._rim, self._wobble = self._one(0.01, 0.03), 0.15 * self._one(0.2, 1.3)
         axis = np.linspace(-1, 1, size)
         self._plain = np.meshgrid(axis, axis, indexing="xy")
         self._x, self._y = self._posed()
@@ -54,19 +54,20 @@ class _Painter:
         for place in range(blobs):
             if place == target:
                 outer, inner = self._structures()
-                picture = self._over(picture, outer)
+                cover = outer
             elif place == 0:
-                picture = self._over(picture, self._cover(self._blob(self._place((-0.2, 0.2)), (0.6, 1.3), 0.05)))
+                cover = self._blob(self._place((-0.2, 0.2)), (0.6, 1.3), 0.05)
             else:
-                picture = self._over(picture, self._cover(self._blob(self._place((-1, 1)), (0.08, 0.5), 0.08)))
+                cover = self._blob(self._place((-1, 1)), (0.08, 0.5), 0.08)
+            picture = self._over(picture, cover)
         if not self._single:
             picture = self._over(picture, inner)
-        for _ in range(tubes):
-            picture = self._over(picture, self._cover(self._tube()))
+        for _ in range(tubes):  # none in half of all worlds
+            picture = self._over(picture, self._tube())
         return World(self._scanned(picture).astype(np.float32), self._masks(outer, inner), self._grey, self._single)
 
     def _masks(self, outer: Array, inner: Array) -> npt.NDArray[np.uint8]:
-        """Return the masks of two covers: the same one twice, the second besides the first, or in its place."""
+        """Return the masks of two covers: the same one twice, both wholly, or the first without the second."""
         first, second = outer > 0.5, inner > 0.5
         if self._single:
             second = first
@@ -90,38 +91,38 @@ class _Painter:
         return (x * np.cos(turn) + y * np.sin(turn)) * zoom, (y * np.cos(turn) - x * np.sin(turn)) * zoom
 
     def _cover(self, depth: Array) -> Array:
-        """Return how much of a pixel is within, 0..1, by how deep it lies."""
-        return 1 / (1 + np.exp(-np.clip(depth / self._rim, -30, 30)))
+        """Return how much of each pixel is within, 0..1, by how deep it lies."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(depth / self._rim, -30, 30))))
 
     def _blob(self, centre: Range, size: Range, stray: float) -> Array:
-        """Return how deep each pixel [N, H, W] lies in a star-shaped blob that differs a little between pictures."""
+        """Return the cover, 0..1 [N, H, W], of a star-shaped blob that differs a little from picture to picture."""
         radii = self._place(size)
         off, grown = stray * self._normal(2, 1, 1), np.exp(0.13 * self._normal(2, 1, 1))
         x = (self._x - centre[0] - off[:, 0]) / (radii[0] * grown[:, 0])
         y = (self._y - centre[1] - off[:, 1]) / (radii[1] * grown[:, 1])
         angle, edge = np.arctan2(y, x), np.ones_like(x)
         for order in (2, 3, 4):
-            wave = 0.15 * self._wobble / order * (self._draws.normal(size=(1, 2, 1, 1)) + 0.6 * self._normal(2, 1, 1))
+            wave = self._wobble / order * (self._draws.normal(size=(1, 2, 1, 1)) + 0.6 * self._normal(2, 1, 1))
             edge = edge + wave[:, 0] * np.cos(order * angle) + wave[:, 1] * np.sin(order * angle)
-        return np.asarray((edge - np.hypot(x, y)) * min(radii))
+        return self._cover((edge - np.hypot(x, y)) * min(radii))
 
     def _structures(self) -> tuple[Array, Array]:
         """Return the covers of two blobs: the second inside the first one, or anywhere."""
         centre, radius = self._place((-0.3, 0.3)), self._one(0.2, 0.5)
-        outer = self._cover(self._blob(centre, (0.85 * radius, 1.2 * radius), 0.07))
+        outer = self._blob(centre, (0.85 * radius, 1.2 * radius), 0.07)
         if not self._nested:
-            return outer, self._cover(self._blob(self._place((-0.5, 0.5)), (0.15, 0.4), 0.06))
+            return outer, self._blob(self._place((-0.5, 0.5)), (0.15, 0.4), 0.06)
         share = radius * self._one(0.35, 0.7)
         off = (centre[0] + radius * self._one(-0.1, 0.1), centre[1] + radius * self._one(-0.1, 0.1))
-        return outer, self._cover(self._blob(off, (0.85 * share, 1.15 * share), 0.02)) * (outer > 0.5)
+        return outer, self._blob(off, (0.85 * share, 1.15 * share), 0.02) * (outer > 0.5)
 
     def _tube(self) -> Array:
-        """Return how deep each pixel [N, H, W] lies in a bent tube, which may end within the picture."""
+        """Return the cover, 0..1 [N, H, W], of a bent tube, which may end within the picture."""
         way, bend = self._one(0, np.pi) + 0.1 * self._normal(1, 1), self._one(-0.6, 0.6) + 0.2 * self._normal(1, 1)
         off, end = self._one(-0.6, 0.6) + 0.1 * self._normal(1, 1), self._one(-1, 0.5) + 0.1 * self._normal(1, 1)
         along = self._x * np.cos(way) + self._y * np.sin(way)
         across = self._y * np.cos(way) - self._x * np.sin(way) - off - bend * along**2
-        return np.asarray(np.minimum(self._one(0.015, 0.08) - np.abs(across), along - end))
+        return self._cover(np.minimum(self._one(0.015, 0.08) - np.abs(across), along - end))
 
     def _colour(self) -> Array:
         tone = self._one(0.02, 0.98)
@@ -135,7 +136,7 @@ class _Painter:
         return np.asarray(self._one(0, most) * (noise / noise.std())[:, None])
 
     def _over(self, picture: Array, cover: Array) -> Array:
-        """Paint a blob [N, H, W] of a new colour over pictures [N, 3, H, W]."""
+        """Paint a cover [N, H, W] of a new colour over pictures [N, 3, H, W]."""
         paint = self._colour() * np.exp(0.06 * self._normal(1, 1, 1)) + self._texture(0.1)
         return picture * (1 - cover[:, None]) + paint * cover[:, None]
 

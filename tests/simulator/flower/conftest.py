@@ -29,7 +29,7 @@ budget: {iterations: 1, batch: 2}
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exchanged]:
     """Run two sites in this process; return the run's folder, and each site's requests with their replies."""
     found: Exchanged = {"A": [], "E": []}
