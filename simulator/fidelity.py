@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ PASSES = 60
 ENOUGH = 500
 RESAMPLES = 2000
 NEAR = 0.05
+Distances = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Fidelity:
     nearest_low, nearest_high: its 95 % bootstrap interval; replays are drawn anew, and held-out patients
     nearer: share of replays that lie nearer to a training image than all but one in twenty held-out images do (about
         .05: distances are distributed alike at their low end); a few copies among many replays show here alone
+    nearer_low, nearer_high: its 95 % bootstrap interval, drawn likewise, for few held-out patients say little about how
+        near one in twenty of their images lies
     """
 
     site: str
@@ -71,6 +74,8 @@ class Fidelity:
     nearest_low: float
     nearest_high: float
     nearer: float
+    nearer_low: float
+    nearer_high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,9 @@ class Judges:
         """Judge the replays of the site that the classifier knows as number `row`."""
         replayed, held_out, trained = site.replayed, site.held_out, site.trained
         near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
-        low, high = ratio_interval(near.numpy(), usual.numpy(), site.patients, self.seed)
+        nearest, nearer = (
+            interval(of, near.numpy(), usual.numpy(), site.patients, self.seed) for of in (ratio, share_nearer)
+        )
         return Fidelity(
             site=name,
             replays=len(replayed.images),
@@ -94,10 +101,12 @@ class Judges:
             dice=_agreement(self.segmenter, replayed),
             real_dice=_agreement(self.segmenter, held_out),
             diversity=_spread(replayed.images) / _spread(held_out.images),
-            nearest=float(near.median() / usual.median()),
-            nearest_low=low,
-            nearest_high=high,
-            nearer=float((near < usual.quantile(NEAR)).float().mean()),
+            nearest=ratio(near.numpy(), usual.numpy()),
+            nearest_low=nearest[0],
+            nearest_high=nearest[1],
+            nearer=share_nearer(near.numpy(), usual.numpy()),
+            nearer_low=nearer[0],
+            nearer_high=nearer[1],
         )
 
 
@@ -121,17 +130,27 @@ def train_judges(real: Sequence[Pictures], setting: Setting) -> Judges:
     return Judges(segmenter=segmenter, classifier=classifier, seed=seed_of(setting.seed, "nearest"))
 
 
-def ratio_interval(
-    near: npt.NDArray[np.floating], usual: npt.NDArray[np.floating], patients: Sequence[str], seed: int
+def ratio(near: Distances, usual: Distances) -> float:
+    """Return median `near` [N] over median `usual` [M]."""
+    return float(np.median(near) / np.median(usual))
+
+
+def share_nearer(near: Distances, usual: Distances) -> float:
+    """Return which share of `near` [N] is smaller than all but one in twenty of `usual` [M]."""
+    return float(np.mean(near < np.quantile(usual, NEAR)))
+
+
+def interval(
+    of: Callable[[Distances, Distances], float], near: Distances, usual: Distances, patients: Sequence[str], seed: int
 ) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of median `near` [N] over median `usual` [M], by patient [M]."""
+    """Return the 95 % percentile bootstrap interval of a measure of `near` [N] and `usual` [M], this by patient [M]."""
     draws = np.random.default_rng(seed)
     of_patient = [usual[np.array(patients) == patient] for patient in dict.fromkeys(patients)]
-    ratios = []
+    values = []
     for _ in range(RESAMPLES):
         drawn = np.concatenate([of_patient[row] for row in draws.integers(len(of_patient), size=len(of_patient))])
-        ratios.append(np.median(draws.choice(near, len(near))) / np.median(drawn))
-    low, high = np.quantile(ratios, [0.025, 0.975])
+        values.append(of(draws.choice(near, len(near)), drawn))
+    low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -126,6 +126,7 @@ def _table(table: Sequence[Fidelity]) -> Table:
         "nearest\nimage",
         "95 %\ninterval",
         "nearer\n(.05)",
+        "95 %\ninterval",
     ):
         shown.add_column(column, justify="left" if column == "site" else "right")
     for row in table:
@@ -137,5 +138,6 @@ def _table(table: Sequence[Fidelity]) -> Table:
             f"{row.nearest:.2f}",
             f"{row.nearest_low:.2f} to {row.nearest_high:.2f}",
             f"{row.nearer:.2f}",
+            f"{row.nearer_low:.2f} to {row.nearer_high:.2f}",
         )
     return shown

@@ -13,7 +13,7 @@ from simulator.bench.revisiting import revisit
 from simulator.bench.showing import table_of_strategies
 from simulator.bench.statistics import estimate
 from simulator.bench.store import BenchStore
-from simulator.fidelity import Fidelity
+from simulator.fidelity import NEAR, Fidelity
 from simulator.replaying import FIDELITY, FOLDER, write_replays
 from simulator.report.words import NONE
 from simulator.store import Store
@@ -69,6 +69,7 @@ def _table(found: pd.DataFrame) -> Table:
         "diversity",
         "nearest\nimage",
         "nearer\n(.05)",
+        "trials\ntold",
     ):
         table.add_column(title, justify="right")
     for schedule, trials in found.groupby("schedule", sort=False):
@@ -84,10 +85,20 @@ def _table(found: pd.DataFrame) -> Table:
                 _mean(rows["diversity"], digits=2),
                 _mean(rows["nearest"], digits=2),
                 _mean(rows["nearer"], digits=2),
+                _told(rows["nearer_low"]),
             )
         table.add_section()
-    table.caption = "Behind ±: half of the 95 % confidence interval, from three trials on."
+    table.caption = (
+        "Behind ±: half of the 95 % confidence interval, from three trials on. "
+        "Trials told: those whose interval of `nearer` lies above .05."
+    )
     return table
+
+
+def _told(lows: pd.Series[float]) -> str:
+    """Say in how many trials replays are told to lie nearer than held-out images, of those where it was asked."""
+    asked = lows.dropna()
+    return f"{(asked > NEAR).sum()} of {len(asked)}" if len(asked) else NONE
 
 
 def _mean(values: pd.Series[float], digits: int) -> str:

@@ -31,6 +31,7 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
     assert list(table["replays"]) == [4, 4]
     assert table[["hits", "real_hits", "dice", "real_dice"]].stack().between(0, 1).all()
     assert (table["nearest_low"] <= table["nearest_high"]).all()
+    assert (table["nearer_low"] <= table["nearer_high"]).all()
 
 
 def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> None:
