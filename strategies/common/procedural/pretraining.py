@@ -1,6 +1,6 @@
 """Teaches the backbone that ships with the project: `python -m strategies.common.procedural.pretraining`.
 
-Every world has a token of its own, so the network learns to be modulated by one. About an hour on one core.
+Every world has a token of its own, so the network learns to be modulated by one. About 40 minutes on one core.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from strategies.common.procedural import BACKBONE, CHANNELS, STRUCTURES
 from strategies.common.procedural.worlds import World, make_world
 from strategies.common.retention import denoising_loss
 
-SIZE, WORLDS, PICTURES, STEPS, BATCH, LEARNING_RATE, EMA = 48, 400, 48, 24_000, 16, 2e-3, 0.995
+SIZE, WORLDS, PICTURES, STEPS, BATCH, LEARNING_RATE, EMA = 48, 400, 48, 16_000, 16, 2e-3, 0.995
 
 
 class _Atlas:

@@ -1,4 +1,4 @@
-"""Pictures that belong to no site: random blobs and tubes under random scanners, to teach a generator beforehand.
+"""Pictures that belong to no site: random shapes under random scanners, to teach a generator before any site comes.
 
 In the spirit of SynthMorph (Hoffmann et al., IEEE TMI 2022) and SynthSeg (Billot et al., Medical Image Analysis 2023):
 nothing in them is taken from an organ, a phantom or a data set.
@@ -18,7 +18,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class World:
-    """One imagined site: its own anatomy and its own scanner.
+    """One imagined site: its own anatomy of blobs and its own scanner.
 
     images: float32 [N, 3, H, W] in 0..1, three equal channels where `grey`
     masks: uint8 [N, 2, H, W], the same structure twice where `single`
@@ -36,44 +36,36 @@ def make_world(seed: int, count: int, size: int) -> World:
 
 
 class _Painter:
-    """Draws all pictures of one world at once: blobs and tubes, one painted over the other."""
+    """Draws all pictures of one world at once."""
 
     def __init__(self, draws: np.random.Generator, count: int, size: int) -> None:
         self._draws, self._count, self._size = draws, count, size
-        self._grey, self._single, self._nested, self._whole = (bool(draws.random() < 0.6) for _ in range(4))
-        self._rim, self._wobble = self._one(0.01, 0.03), 0.15 * self._one(0.2, 1.3)
+        self._grey, self._single, self._nested = (bool(draws.random() < 0.6) for _ in range(3))
+        self._rim = self._one(0.01, 0.03)
         axis = np.linspace(-1, 1, size)
         self._plain = np.meshgrid(axis, axis, indexing="xy")
         self._x, self._y = self._posed()
 
     def world(self) -> World:
-        blobs, tubes = int(self._draws.integers(4, 10)), int(self._draws.integers(-3, 5))
+        blobs = int(self._draws.integers(4, 10))
         target = int(self._draws.integers(1, blobs))
         picture = np.broadcast_to(self._colour(), (self._count, 3, self._size, self._size))
         picture = picture + self._texture(0.12)
         for place in range(blobs):
             if place == target:
-                outer, inner = self._structures()
-                cover = outer
+                centre, radius = (self._one(-0.3, 0.3), self._one(-0.3, 0.3)), self._one(0.2, 0.5)
+                cover = outer = self._blob(centre, (radius * self._one(0.8, 1.25), radius), 0.12, 0.07)
             elif place == 0:
-                cover = self._blob(self._place((-0.2, 0.2)), (0.6, 1.3), 0.05)
+                cover = self._blob(self._place((-0.2, 0.2)), self._place((0.6, 1.3)), 0.1, 0.05)
             else:
-                cover = self._blob(self._place((-1, 1)), (0.08, 0.5), 0.08)
+                cover = self._blob(self._place((-1, 1)), self._place((0.08, 0.5)), 0.2, 0.08)
             picture = self._over(picture, cover)
+        inner = self._inner(centre, radius, outer)
         if not self._single:
             picture = self._over(picture, inner)
-        for _ in range(tubes):  # none in half of all worlds
-            picture = self._over(picture, self._tube())
-        return World(self._scanned(picture).astype(np.float32), self._masks(outer, inner), self._grey, self._single)
-
-    def _masks(self, outer: Array, inner: Array) -> npt.NDArray[np.uint8]:
-        """Return the masks of two covers: the same one twice, both wholly, or the first without the second."""
-        first, second = outer > 0.5, inner > 0.5
-        if self._single:
-            second = first
-        elif not self._whole:
-            first = first & ~second
-        return np.stack([first, second], axis=1).astype(np.uint8)
+        second = outer if self._single else inner
+        masks = np.stack([outer, second], axis=1) > 0.5
+        return World(self._scanned(picture).astype(np.float32), masks.astype(np.uint8), self._grey, self._single)
 
     def _one(self, low: float, high: float) -> float:
         return float(self._draws.uniform(low, high))
@@ -90,39 +82,24 @@ class _Painter:
         x, y = self._plain[0] - shift[:, 0], self._plain[1] - shift[:, 1]
         return (x * np.cos(turn) + y * np.sin(turn)) * zoom, (y * np.cos(turn) - x * np.sin(turn)) * zoom
 
-    def _cover(self, depth: Array) -> Array:
-        """Return how much of each pixel is within, 0..1, by how deep it lies."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(depth / self._rim, -30, 30))))
-
-    def _blob(self, centre: Range, size: Range, stray: float) -> Array:
+    def _blob(self, centre: Range, radii: Range, wobble: float, stray: float) -> Array:
         """Return the cover, 0..1 [N, H, W], of a star-shaped blob that differs a little from picture to picture."""
-        radii = self._place(size)
         off, grown = stray * self._normal(2, 1, 1), np.exp(0.13 * self._normal(2, 1, 1))
         x = (self._x - centre[0] - off[:, 0]) / (radii[0] * grown[:, 0])
         y = (self._y - centre[1] - off[:, 1]) / (radii[1] * grown[:, 1])
         angle, edge = np.arctan2(y, x), np.ones_like(x)
         for order in (2, 3, 4):
-            wave = self._wobble / order * (self._draws.normal(size=(1, 2, 1, 1)) + 0.6 * self._normal(2, 1, 1))
+            wave = wobble / order * (self._draws.normal(size=(1, 2, 1, 1)) + 0.6 * self._normal(2, 1, 1))
             edge = edge + wave[:, 0] * np.cos(order * angle) + wave[:, 1] * np.sin(order * angle)
-        return self._cover((edge - np.hypot(x, y)) * min(radii))
+        return 1 / (1 + np.exp(-np.clip((edge - np.hypot(x, y)) * min(radii) / self._rim, -30, 30)))
 
-    def _structures(self) -> tuple[Array, Array]:
-        """Return the covers of two blobs: the second inside the first one, or anywhere."""
-        centre, radius = self._place((-0.3, 0.3)), self._one(0.2, 0.5)
-        outer = self._blob(centre, (0.85 * radius, 1.2 * radius), 0.07)
+    def _inner(self, centre: Range, radius: float, outer: Array) -> Array:
+        """Return the second structure: inside the first one, or anywhere."""
         if not self._nested:
-            return outer, self._blob(self._place((-0.5, 0.5)), (0.15, 0.4), 0.06)
+            return self._blob(self._place((-0.5, 0.5)), self._place((0.15, 0.4)), 0.15, 0.06)
         share = radius * self._one(0.35, 0.7)
         off = (centre[0] + radius * self._one(-0.1, 0.1), centre[1] + radius * self._one(-0.1, 0.1))
-        return outer, self._blob(off, (0.85 * share, 1.15 * share), 0.02) * (outer > 0.5)
-
-    def _tube(self) -> Array:
-        """Return the cover, 0..1 [N, H, W], of a bent tube, which may end within the picture."""
-        way, bend = self._one(0, np.pi) + 0.1 * self._normal(1, 1), self._one(-0.6, 0.6) + 0.2 * self._normal(1, 1)
-        off, end = self._one(-0.6, 0.6) + 0.1 * self._normal(1, 1), self._one(-1, 0.5) + 0.1 * self._normal(1, 1)
-        along = self._x * np.cos(way) + self._y * np.sin(way)
-        across = self._y * np.cos(way) - self._x * np.sin(way) - off - bend * along**2
-        return self._cover(np.minimum(self._one(0.015, 0.08) - np.abs(across), along - end))
+        return self._blob(off, (share, share * self._one(0.8, 1.2)), 0.12, 0.02) * (outer > 0.5)
 
     def _colour(self) -> Array:
         tone = self._one(0.02, 0.98)
@@ -136,7 +113,7 @@ class _Painter:
         return np.asarray(self._one(0, most) * (noise / noise.std())[:, None])
 
     def _over(self, picture: Array, cover: Array) -> Array:
-        """Paint a cover [N, H, W] of a new colour over pictures [N, 3, H, W]."""
+        """Paint a blob [N, H, W] of a new colour over pictures [N, 3, H, W]."""
         paint = self._colour() * np.exp(0.06 * self._normal(1, 1, 1)) + self._texture(0.1)
         return picture * (1 - cover[:, None]) + paint * cover[:, None]
 
@@ -150,6 +127,6 @@ class _Painter:
         picture = gaussian_filter(picture * bias[:, None], (0, 0, blur, blur), mode="nearest")
         top = np.quantile(picture, 0.99, axis=(1, 2, 3), keepdims=True)
         picture = picture / np.maximum(top, 0.05) * self._one(0.75, 1)
-        level, channels = float(np.exp(self._one(-5.5, -2.4))), 1 if self._grey else 3
+        level, channels = self._one(0.005, 0.09), 1 if self._grey else 3
         real, imaginary = (level * self._normal(channels, self._size, self._size) for _ in range(2))
         return np.clip(np.hypot(picture + real, imaginary) if self._grey else picture + real, 0, 1)

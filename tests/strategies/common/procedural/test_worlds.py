@@ -37,10 +37,3 @@ def test_a_seed_decides() -> None:
     one, two, other = make_world(3, 2, 16), make_world(3, 2, 16), make_world(4, 2, 16)
     assert (one.images == two.images).all()
     assert not (one.images == other.images).all()
-
-
-def test_the_second_structure_lies_within_the_first_or_beside_it() -> None:
-    worlds = [world for world in (make_world(seed, 4, 32) for seed in range(30)) if not world.single]
-    shared = [(world.masks[:, 0] & world.masks[:, 1]).sum() / world.masks[:, 1].sum() for world in worlds]
-    assert min(shared) == 0
-    assert max(shared) == 1
