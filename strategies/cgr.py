@@ -121,13 +121,11 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     if not config.replays:
         return Upload(segmenter=segmenter, diffusion={}, prompt={})
     generator = put(new_generator(config.modulation, setting), {**down.diffusion, **known.get(arrival.site, {})})
-    from_nothing = config.diffusion.start == "random" and not known
-    steps = config.diffusion.first_steps if from_nothing else config.diffusion.steps
     teach(
         generator,
         Domain(*slices_of(arrival.cases)),
         [Recalled(domain, others[site]["token"]) for site, domain in past.items()],
-        steps=max(1, round(steps / setting.budget.rounds)),
+        steps=max(1, round(config.diffusion.steps_of(first=not known) / setting.budget.rounds)),
         seed=seed_of(arrival.seed, "generator"),
         conditional=config.conditional,
     )

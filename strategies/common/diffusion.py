@@ -34,7 +34,10 @@ class DiffusionConfig(BaseModel):
     order: `joint` denoises image and mask together; `mask_first` makes a mask, then the image that belongs to it
     colours: how photographs enter, by opponent colours (see `colour.py`) or as red, green and blue; grey images as grey
     unshuffle: pixels folded into channels on each axis
-    steps: gradient steps for one arrival; first_steps: for the very first one, where it starts at random
+    steps: gradient steps for one arrival
+    first_steps: for the very first one, where it starts at random
+    head_start: how many the very first one takes besides, where it starts from the backbone: no hospital before it has
+        taught the weights that it goes on from
     sampling_steps: network calls for one replay (for each of the two stages of `mask_first`)
     clearest: half the log of the SNR at which they end; lower where images have little grain of their own
     """
@@ -50,6 +53,7 @@ class DiffusionConfig(BaseModel):
     unshuffle: int = Field(default=2, ge=1)
     steps: int = Field(default=250, ge=1)
     first_steps: int = Field(default=3000, ge=1)
+    head_start: int = Field(default=0, ge=0)
     batch: int = Field(default=16, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     ema: float = Field(default=0.99, ge=0, lt=1)
@@ -67,6 +71,12 @@ class DiffusionConfig(BaseModel):
                 "keep those, or set start: random"
             )
         return self
+
+    def steps_of(self, first: bool) -> int:
+        """Return the gradient steps of the run's very first arrival, or of a later one."""
+        if first and self.start == "random":
+            return self.first_steps
+        return self.steps + self.head_start if first else self.steps
 
 
 class Generator(nn.Module):

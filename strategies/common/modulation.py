@@ -141,16 +141,14 @@ def learn_prompt(
     """
     generator = put(new_generator(config, setting), diffusion)
     prompt_names, other_names = split_names(config, generator)
-    from_nothing = config.diffusion.start == "random"
     put(generator, _first_prompt(config, known, arrival.site))
     images, masks = slices_of(arrival.cases)
     changes = config.trains_diffusion(first=not known)
-    steps = config.diffusion.first_steps if from_nothing and not known else config.diffusion.steps
     fit(
         generator,
         images,
         masks,
-        steps=max(1, round(steps / setting.budget.rounds)),
+        steps=max(1, round(config.diffusion.steps_of(first=not known) / setting.budget.rounds)),
         seed=arrival.seed,
         shift=config.shift,
         trained=(*prompt_names, *other_names) if changes else prompt_names,

@@ -30,6 +30,19 @@ def discs(count: int, inside: float, seed: int = 0) -> tuple[Tensor, Tensor]:
     return images.clamp(0, 1), masks.to(torch.uint8)
 
 
+@pytest.mark.parametrize(
+    ("settings", "first", "later"),
+    [
+        ({"steps": 5}, 5, 5),
+        ({"steps": 5, "head_start": 3}, 8, 5),
+        ({"start": "random", "steps": 5, "first_steps": 7, "head_start": 3}, 7, 5),
+    ],
+)
+def test_the_very_first_site_may_take_more_steps(settings: dict[str, Any], first: int, later: int) -> None:
+    config = DiffusionConfig(**settings)
+    assert (config.steps_of(first=True), config.steps_of(first=False)) == (first, later)
+
+
 def contrast(images: Tensor, masks: Tensor) -> float:
     """The mean of the image inside its mask, less that outside."""
     inside = masks.bool().expand_as(images)
