@@ -125,7 +125,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
         generator,
         Domain(*slices_of(arrival.cases)),
         [Recalled(domain, others[site]["token"]) for site, domain in past.items()],
-        steps=max(1, round(config.diffusion.steps_of(first=not known) / setting.budget.rounds)),
+        steps=setting.budget.a_round(config.diffusion.steps_of(first=not known)),
         seed=seed_of(arrival.seed, "generator"),
         conditional=config.conditional,
     )

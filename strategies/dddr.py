@@ -172,7 +172,7 @@ def learn(config: Config, setting: Setting, down: Broadcast, arrival: Arrival, v
     if not config.replays:
         return Upload(segmenter=segmenter, embedding={})
     generator = put(frozen_generator(config, setting), known.get(arrival.site, {}))
-    steps = max(1, round(config.steps / setting.budget.rounds))
+    steps = setting.budget.a_round(config.steps)
     fit(generator, *slices_of(arrival.cases), steps=steps, seed=arrival.seed, trained=("token",))
     return Upload(segmenter=segmenter, embedding=take(generator, ("token",)))
 

@@ -51,7 +51,11 @@ class Budget(BaseModel):
 
     def iterations_a_round(self, slices: int) -> int:
         """Return the gradient steps of one round on an arrival of `slices` training slices (at least one)."""
-        return max(1, round(self.iterations_an_arrival(slices) / self.rounds))
+        return self.a_round(self.iterations_an_arrival(slices))
+
+    def a_round(self, steps: int) -> int:
+        """Return one round's share of the gradient steps that an arrival may cost (at least one)."""
+        return max(1, round(steps / self.rounds))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,7 +204,7 @@ def fit(config: Config, setting: Setting, arrival: Arrival, vault: Vault) -> dic
     images, masks = slices_of(arrival.cases)
     model = build_autoencoder(config, setting.shape, seed_of(setting.seed, "autoencoder", arrival.site))
     model.load_state_dict(vault.get("autoencoder") or model.state_dict())
-    steps = max(1, round(config.steps / setting.budget.rounds))
+    steps = setting.budget.a_round(config.steps)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, fused=True)
     descent = optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     model.train()

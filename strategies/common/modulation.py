@@ -148,7 +148,7 @@ def learn_prompt(
         generator,
         images,
         masks,
-        steps=max(1, round(config.diffusion.steps_of(first=not known) / setting.budget.rounds)),
+        steps=setting.budget.a_round(config.diffusion.steps_of(first=not known)),
         seed=arrival.seed,
         shift=config.shift,
         trained=(*prompt_names, *other_names) if changes else prompt_names,
