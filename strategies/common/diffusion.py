@@ -33,10 +33,6 @@ class DiffusionConfig(BaseModel):
     conditioning: how the prompt enters, by FiLM (its tokens summed) or by cross-attention over its tokens
     order: `joint` denoises image and mask together; `mask_first` makes a mask, then the image that belongs to it
     colours: how photographs enter, by opponent colours (see `colour.py`) or as red, green and blue; grey images as grey
-    mask_quarters: with `mask_first`, how many quarters of a batch teach masks; the others teach images
-    mask_levels: how the noise levels of masks are drawn then: evenly in time, or evenly in the log of the SNR that
-        sampling passes through. That dwells in thick noise, where the layout of an anatomy is decided: for slices that
-        differ much in what they show
     unshuffle: pixels folded into channels on each axis
     steps: gradient steps for one arrival
     first_steps: for the very first one, where it starts at random
@@ -53,8 +49,6 @@ class DiffusionConfig(BaseModel):
     conditioning: Literal["film", "cross_attention"] = "film"
     tokens: int = Field(default=1, ge=1)
     order: Literal["joint", "mask_first"] = "mask_first"
-    mask_quarters: int = Field(default=1, ge=1, le=3)
-    mask_levels: Literal["time", "snr"] = "time"
     colours: Literal["opponent", "rgb"] = "opponent"
     unshuffle: int = Field(default=2, ge=1)
     steps: int = Field(default=250, ge=1)
