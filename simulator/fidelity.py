@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +39,15 @@ class SitePictures:
     """What a site's replays are held against: the images it trained on, and others of it that it did not.
 
     patients: whose each held-out image is, for slices of one patient are not independent of each other
+    painted: images float32 [N, C, H, W] in 0..1 that the site's generator made for the masks of the held-out ones,
+        where it makes the mask first
     """
 
     trained: Pictures
     held_out: Pictures
     replayed: Pictures
     patients: Sequence[str]
+    painted: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,9 @@ class Fidelity:
     replays: how many were measured
     hits, real_hits: share of replays, and of held-out images, that a site classifier assigns to the site (0..1)
     dice, real_dice: mean Dice of an independent segmenter's masks with the masks of the pairs (0..1)
+    painted_dice: the same on images that the generator made for the masks of held-out pairs: where it is near
+        `real_dice` and `dice` is not, it is the generated masks that are unlike real ones, not their images (not a
+        number where no image can be made for a mask)
     diversity: mean distance between two replays over that between two held-out images (1: as diverse)
     nearest: median distance from a replay to its nearest training image (in its best place, a few pixels around), over
         the same of held-out images; far below 1 is a sign of copies
@@ -69,6 +76,7 @@ class Fidelity:
     real_hits: float
     dice: float
     real_dice: float
+    painted_dice: float
     diversity: float
     nearest: float
     nearest_low: float
@@ -93,6 +101,7 @@ class Judges:
         nearest, nearer = (
             interval(of, near.numpy(), usual.numpy(), site.patients, self.seed) for of in (ratio, share_nearer)
         )
+        painted = nan if site.painted is None else _agreement(self.segmenter, Pictures(site.painted, held_out.masks))
         return Fidelity(
             site=name,
             replays=len(replayed.images),
@@ -100,6 +109,7 @@ class Judges:
             real_hits=float(hits(self.classifier, held_out.images, row).float().mean()),
             dice=_agreement(self.segmenter, replayed),
             real_dice=_agreement(self.segmenter, held_out),
+            painted_dice=painted,
             diversity=_spread(replayed.images) / _spread(held_out.images),
             nearest=ratio(near.numpy(), usual.numpy()),
             nearest_low=nearest[0],

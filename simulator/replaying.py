@@ -18,12 +18,15 @@ from torch import Tensor
 
 from simulator.fidelity import Fidelity, Pictures, SitePictures, measure
 from simulator.report.pictures import STRUCTURE_COLOURS
+from simulator.report.words import NONE
 from simulator.schedule import Schedule
 from simulator.store import Store
 from simulator.terminal import out
 from sites.errors import UserError
 from sites.files import write_whole
-from sites.seeds import seeded
+from sites.seeds import seed_of, seeded
+from strategies.common.denoising import paint
+from strategies.common.diffusion import Generator
 from strategies.common.segmenter import slices_of
 
 ACROSS = 10
@@ -55,7 +58,11 @@ def write_replays(store: Store, count: int) -> list[Fidelity]:
     server = schedule.new_server()
     store.load(server)
     with seeded(schedule.setting.seed):
-        sites = {site: _pictures(schedule, site, *pairs) for site, pairs in server.replays(count).items()}
+        generators = server.generators()
+        sites = {
+            site: _pictures(schedule, site, Pictures(*pairs), generators.get(site))
+            for site, pairs in server.replays(count).items()
+        }
         if not sites:
             return []
         table = measure(sites, schedule.setting)
@@ -63,16 +70,25 @@ def write_replays(store: Store, count: int) -> list[Fidelity]:
     return table
 
 
-def _pictures(schedule: Schedule, site: str, images: Tensor, masks: Tensor) -> SitePictures:
+def _pictures(schedule: Schedule, site: str, replayed: Pictures, generator: Generator | None) -> SitePictures:
     visits = schedule.timeline.visits[site]
     trained = [case for visit in visits for case in schedule.source.train(site, visit.first, visit.count)]
-    held_out = list(schedule.source.held_out(site, schedule.config.cases.held_out))
+    cases = list(schedule.source.held_out(site, schedule.config.cases.held_out))
+    held_out = Pictures(*slices_of(cases))
     return SitePictures(
         trained=Pictures(*slices_of(trained)),
-        held_out=Pictures(*slices_of(held_out)),
-        replayed=Pictures(images, masks),
-        patients=[case.patient for case in held_out for _ in case.images],
+        held_out=held_out,
+        replayed=replayed,
+        patients=[case.patient for case in cases for _ in case.images],
+        painted=_painted(generator, held_out.masks, seed_of(schedule.setting.seed, "painted", site)),
     )
+
+
+def _painted(generator: Generator | None, masks: Tensor, seed: int) -> Tensor | None:
+    """Return images for masks, where there is a generator that can make them."""
+    if generator is None or generator.config.order != "mask_first":
+        return None
+    return paint(generator, masks, seed)
 
 
 def _write(folder: Path, sites: Mapping[str, SitePictures], table: Sequence[Fidelity]) -> None:
@@ -122,6 +138,7 @@ def _table(table: Sequence[Fidelity]) -> Table:
         "site",
         "classifier\nhits",
         "segmenter\nDice",
+        "for held-out\nmasks",
         "diversity",
         "nearest\nimage",
         "95 %\ninterval",
@@ -134,6 +151,7 @@ def _table(table: Sequence[Fidelity]) -> Table:
             row.site,
             f"{row.hits:.2f} ({row.real_hits:.2f})",
             f"{row.dice:.3f} ({row.real_dice:.3f})",
+            NONE if isnan(row.painted_dice) else f"{row.painted_dice:.3f}",
             f"{row.diversity:.2f}",
             f"{row.nearest:.2f}",
             f"{row.nearest_low:.2f} to {row.nearest_high:.2f}",

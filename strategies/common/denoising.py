@@ -73,6 +73,17 @@ def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tupl
     return generator.unfold(torch.cat(made))
 
 
+@torch.no_grad()
+def paint(generator: Generator, masks: Tensor, seed: int, batch: int = 64) -> Tensor:
+    """Make an image, float32 [N, C, H, W] in 0..1, for each mask [N, S, H, W]: the second stage of `mask_first`."""
+    generator.eval()
+    draws = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(masks), *generator.size, generator=draws)[:, : generator.image_channels]
+    clean = _shown(masks.float(), generator.config.unshuffle)
+    parts = zip(torch.split(noise, batch), torch.split(clean, batch), strict=True)
+    return generator.unfold(torch.cat([_paint(generator, *part, draws) for part in parts]))[0]
+
+
 def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
     times = sampling_times(generator.config.sampling_steps, generator.config.clearest)
@@ -80,15 +91,24 @@ def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Ten
         return _solve(times, draws, noise, lambda state, time: generator(state, time, time))
     split, fold = generator.image_channels, generator.config.unshuffle
     image, mask = noise[:, :split], noise[:, split:]
-    first = torch.zeros(len(noise), dtype=torch.long)
-    last = torch.full_like(first, TIMESTEPS - 1)
+    last = torch.full((len(noise),), TIMESTEPS - 1)
     mask = _solve(
         times, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
     )
-    hard = (pixel_shuffle(mask, fold) > 0).float()
-    clean = pixel_unshuffle(avg_pool2d(hard, 3, stride=1, padding=1) * 2 - 1, fold)
+    return _paint(generator, image, _shown((pixel_shuffle(mask, fold) > 0).float(), fold), draws)
+
+
+def _shown(masks: Tensor, fold: int) -> Tensor:
+    """Return masks as a generator is shown them: with a soft rim, in -1..1, folded."""
+    return pixel_unshuffle(avg_pool2d(masks, 3, stride=1, padding=1) * 2 - 1, fold)
+
+
+def _paint(generator: Generator, noise: Tensor, clean: Tensor, draws: torch.Generator) -> Tensor:
+    """Turn noise into the images of clean masks, both folded; return the pairs."""
+    times = sampling_times(generator.config.sampling_steps, generator.config.clearest)
+    split, first = generator.image_channels, torch.zeros(len(noise), dtype=torch.long)
     image = _solve(
-        times, draws, image, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
+        times, draws, noise, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
     )
     return torch.cat([image, clean], dim=1)
 

@@ -70,6 +70,7 @@ def measured(what: str) -> Fidelity:
         held_out=pictures("A", 50),
         replayed=replays[what],
         patients=[str(row) for row in range(24)],
+        painted=pictures("A", 50).images,
     )
     return judges().fidelity("A", 0, site)
 
@@ -79,6 +80,7 @@ def test_replays_that_are_like_the_site_score_like_its_held_out_images() -> None
     assert found.hits == pytest.approx(found.real_hits, abs=0.1)
     assert found.real_hits > 0.9
     assert found.dice == pytest.approx(found.real_dice, abs=0.06)
+    assert found.painted_dice == pytest.approx(found.real_dice)
     assert found.diversity == pytest.approx(1, abs=0.2)
     assert found.nearest == pytest.approx(1, abs=0.15)
     assert found.nearest_low < 1 < found.nearest_high

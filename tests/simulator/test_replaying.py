@@ -29,9 +29,16 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
     table = pd.read_csv(folder / "replays" / "fidelity.csv")
     assert list(table["site"]) == ["A", "B"]
     assert list(table["replays"]) == [4, 4]
-    assert table[["hits", "real_hits", "dice", "real_dice"]].stack().between(0, 1).all()
+    assert table[["hits", "real_hits", "dice", "real_dice", "painted_dice"]].stack().between(0, 1).all()
     assert (table["nearest_low"] <= table["nearest_high"]).all()
     assert (table["nearer_low"] <= table["nearer_high"]).all()
+
+
+def test_a_generator_that_makes_both_at_once_is_not_asked_for_images_of_masks(run_tiny: Run, small: Small) -> None:
+    settings = small("smdr")
+    folder = run_tiny(strategy=settings | {"diffusion": {**settings["diffusion"], "order": "joint"}})
+    replay(folder, 3, as_json=True)
+    assert pd.read_csv(folder / "replays" / "fidelity.csv")["painted_dice"].isna().all()
 
 
 def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sites.stream import Shape
-from strategies.common.denoising import Corruption, noise_scheduler, sample, sampling_times
+from strategies.common.denoising import Corruption, noise_scheduler, paint, sample, sampling_times
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator
 
 
@@ -23,6 +23,15 @@ def test_one_seed_gives_the_same_pictures(generator: Generator) -> None:
     one, two = sample(generator, 5, seed=9), sample(generator, 5, seed=9)
     assert torch.equal(one[0], two[0])
     assert not torch.equal(one[0], sample(generator, 5, seed=8)[0])
+
+
+def test_an_image_is_made_for_a_mask_as_it_is_for_one_of_the_generators_own(generator: Generator) -> None:
+    masks = sample(generator, 3, seed=9)[1]
+    painted = paint(generator, masks, seed=4)
+    assert painted.shape == (3, 1, 16, 16)
+    assert torch.equal(painted, paint(generator, masks, seed=4))
+    assert not torch.allclose(painted, paint(generator, 1 - masks, seed=4)), "an image goes by its mask"
+    assert 0 <= float(painted.min()) <= float(painted.max()) <= 1
 
 
 class Exact(nn.Module):
