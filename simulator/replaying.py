@@ -138,7 +138,7 @@ def _table(table: Sequence[Fidelity]) -> Table:
         "site",
         "classifier\nhits",
         "segmenter\nDice",
-        "for held-out\nmasks",
+        "for real\nmasks",
         "diversity",
         "nearest\nimage",
         "95 %\ninterval",
