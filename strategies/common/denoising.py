@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import pixel_shuffle
 
 from strategies.common.diffusion import Generator
 
@@ -79,42 +79,35 @@ def paint(generator: Generator, masks: Tensor, seed: int, batch: int = 64) -> Te
     generator.eval()
     draws = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(masks), *generator.size, generator=draws)[:, : generator.image_channels]
-    clean = _shown(masks.float(), generator.config.unshuffle)
-    parts = zip(torch.split(noise, batch), torch.split(clean, batch), strict=True)
+    parts = zip(torch.split(noise, batch), torch.split(generator.fold_masks(masks), batch), strict=True)
     return generator.unfold(torch.cat([_paint(generator, *part, draws) for part in parts]))[0]
 
 
 def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
-    times = sampling_times(generator.config.sampling_steps, generator.config.clearest)
     if generator.config.order == "joint":
-        return _solve(times, draws, noise, lambda state, time: generator(state, time, time))
-    split, fold = generator.image_channels, generator.config.unshuffle
+        return _solve(generator, draws, noise, lambda state, time: generator(state, time, time))
+    split = generator.image_channels
     image, mask = noise[:, :split], noise[:, split:]
     last = torch.full((len(noise),), TIMESTEPS - 1)
     mask = _solve(
-        times, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
+        generator, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
     )
-    return _paint(generator, image, _shown((pixel_shuffle(mask, fold) > 0).float(), fold), draws)
-
-
-def _shown(masks: Tensor, fold: int) -> Tensor:
-    """Return masks as a generator is shown them: with a soft rim, in -1..1, folded."""
-    return pixel_unshuffle(avg_pool2d(masks, 3, stride=1, padding=1) * 2 - 1, fold)
+    clean = generator.fold_masks(pixel_shuffle(mask, generator.config.unshuffle) > 0)
+    return _paint(generator, image, clean, draws)
 
 
 def _paint(generator: Generator, noise: Tensor, clean: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into the images of clean masks, both folded; return the pairs."""
-    times = sampling_times(generator.config.sampling_steps, generator.config.clearest)
     split, first = generator.image_channels, torch.zeros(len(noise), dtype=torch.long)
     image = _solve(
-        times, draws, noise, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
+        generator, draws, noise, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
     )
     return torch.cat([image, clean], dim=1)
 
 
 def _solve(
-    times: list[int], draws: torch.Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]
+    generator: Generator, draws: torch.Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """Take a state from noise to a picture with a few steps, from noise level to noise level, of a stochastic solver.
 
@@ -127,7 +120,7 @@ def _solve(
         prediction_type="v_prediction",
         algorithm_type="sde-dpmsolver++",
     )
-    solver.set_timesteps(timesteps=times)
+    solver.set_timesteps(timesteps=sampling_times(generator.config.sampling_steps, generator.config.clearest))
     for time in solver.timesteps:
         here = torch.full((len(state),), int(time))
         state = solver.step(velocity(state, here), time, state, generator=draws).prev_sample

@@ -144,14 +144,17 @@ class Generator(nn.Module):
     def fold(self, images: Tensor, masks: Tensor) -> Tensor:
         """Fold images [N, C, H, W] in 0..1 and masks [N, S, H, W] in 0..1 into pairs.
 
-        Images enter as their square root, since noise would bury faint contrast in the dark of a far-off coil; masks
-        get a soft rim.
+        Images enter as their square root, since noise would bury faint contrast in the dark of a far-off coil.
         """
-        soft = avg_pool2d(masks.float(), 3, stride=1, padding=1)
-        flat = torch.cat([images.sqrt(), soft], dim=1) * 2 - 1
+        flat = images.sqrt() * 2 - 1
         if self.opponent:
-            flat = torch.cat([to_opponent(flat[:, :3]), flat[:, 3:]], dim=1)
-        return pixel_unshuffle(flat, self.config.unshuffle)
+            flat = to_opponent(flat)
+        return torch.cat([pixel_unshuffle(flat, self.config.unshuffle), self.fold_masks(masks)], dim=1)
+
+    def fold_masks(self, masks: Tensor) -> Tensor:
+        """Fold masks [N, S, H, W] in 0..1 alone; they get a soft rim."""
+        soft = avg_pool2d(masks.float(), 3, stride=1, padding=1)
+        return pixel_unshuffle(soft * 2 - 1, self.config.unshuffle)
 
     def unfold(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
         """Undo `fold`: images float32 in 0..1, masks uint8."""
