@@ -13,13 +13,12 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle
 
-from strategies.common.diffusion import Generator, beyond
+from strategies.common.diffusion import Generator
 
 TIMESTEPS = 1000
 MOST_SNR = 5.0
 LEAST_WEIGHT = 0.1
 LEAST_LOG_SNR = -4.0
-LAYOUT_WEIGHT = 0.5
 
 
 def noise_scheduler() -> DDPMScheduler:
@@ -30,16 +29,15 @@ def noise_scheduler() -> DDPMScheduler:
 class Corruption:
     """Draws noise levels for pairs, and says what the network should answer.
 
-    `joint`: one level for both halves. `mask_first`: some quarters of the batch show a noisy mask beside an image that
-    is all noise, the others the clean mask and a noisy image; each counts only where it is noisy.
+    `joint`: one level for both halves. `mask_first`: three quarters of the batch show the clean mask and a noisy
+    image, the rest a noisy mask (it is the easier to learn) beside an image that is all noise; each counts only where
+    it is noisy.
     """
 
     def __init__(self, generator: Generator, draws: torch.Generator) -> None:
         self._generator = generator
-        self._config = generator.config
         self._draws = draws
         self._kept = noise_scheduler().alphas_cumprod
-        self._by_snr = self._config.order == "mask_first" and self._config.mask_levels == "snr"
 
     def __call__(self, pairs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return noisy pairs, image times, mask times, true velocities, and the weight of each entry.
@@ -49,28 +47,20 @@ class Corruption:
         count, split = len(pairs), self._generator.image_channels
         noise = torch.randn(pairs.shape, generator=self._draws) if noise is None else noise
         image_time = torch.randint(TIMESTEPS, (count,), generator=self._draws)
-        images = count - max(1, count * self._config.mask_quarters // 4)
-        if self._by_snr:
-            image_time[images:] = self._evenly_by_snr(count - images)
         mask_time = image_time.clone()
         kept = self._kept[image_time].view(-1, 1, 1, 1).expand_as(pairs).clone()
         # min(SNR, 5) / (SNR + 1), SNR being kept / (1 - kept); the floor keeps what is decided in the thick of noise.
         weight = torch.minimum(kept, MOST_SNR * (1 - kept)) + LEAST_WEIGHT
-        if self._config.order == "mask_first":
+        if self._generator.config.order == "mask_first":
+            images = count - max(1, count // 4)
             image_time[images:] = TIMESTEPS - 1
             mask_time[:images] = 0
             kept[:images, split:] = 1.0
             kept[images:, :split] = self._kept[-1]
-            if self._by_snr:
-                weight[images:] = LAYOUT_WEIGHT
             weight[:images, split:] = 0.0
             weight[images:, :split] = 0.0
         velocity = kept.sqrt() * noise - (1 - kept).sqrt() * pairs
         return kept.sqrt() * pairs + (1 - kept).sqrt() * noise, image_time, mask_time, velocity, weight / weight.mean()
-
-    def _evenly_by_snr(self, count: int) -> Tensor:
-        drawn = torch.rand(count, generator=self._draws)
-        return times_at(self._kept, LEAST_LOG_SNR + (self._config.clearest - LEAST_LOG_SNR) * drawn)
 
 
 @torch.no_grad()
@@ -79,8 +69,7 @@ def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tupl
     generator.eval()
     draws = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, *generator.size, generator=draws)
-    masker = beyond(generator)
-    made = [_denoise(generator, masker, part, draws) for part in torch.split(noise, batch)]
+    made = [_denoise(generator, part, draws) for part in torch.split(noise, batch)]
     return generator.unfold(torch.cat(made))
 
 
@@ -94,7 +83,7 @@ def paint(generator: Generator, masks: Tensor, seed: int, batch: int = 64) -> Te
     return generator.unfold(torch.cat([_paint(generator, *part, draws) for part in parts]))[0]
 
 
-def _denoise(generator: Generator, masker: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
+def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
     if generator.config.order == "joint":
         return _solve(generator, draws, noise, lambda state, time: generator(state, time, time))
@@ -102,7 +91,7 @@ def _denoise(generator: Generator, masker: Generator, noise: Tensor, draws: torc
     image, mask = noise[:, :split], noise[:, split:]
     last = torch.full((len(noise),), TIMESTEPS - 1)
     mask = _solve(
-        generator, draws, mask, lambda state, time: masker(torch.cat([image, state], 1), last, time)[:, split:]
+        generator, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
     )
     clean = generator.fold_masks(pixel_shuffle(mask, generator.config.unshuffle) > 0)
     return _paint(generator, image, clean, draws)
@@ -145,11 +134,7 @@ def sampling_times(steps: int, clearest: float) -> list[int]:
 
     Where there are so many steps that two would share a level, there are fewer.
     """
-    wanted = torch.linspace(LEAST_LOG_SNR, clearest, steps)[1:]
-    return [TIMESTEPS - 1, *sorted(set(times_at(noise_scheduler().alphas_cumprod, wanted).tolist()), reverse=True)]
-
-
-def times_at(kept: Tensor, levels: Tensor) -> Tensor:
-    """Return the times, int64 [N], at which half the log of the SNR is nearest to `levels` [N]; `kept` is by time."""
-    known = (kept / (1 - kept)).log() / 2
-    return (known - levels[:, None]).abs().argmin(1)
+    kept = noise_scheduler().alphas_cumprod
+    level = (kept / (1 - kept)).log() / 2
+    wanted = torch.linspace(LEAST_LOG_SNR, clearest, steps)
+    return [TIMESTEPS - 1, *sorted({int((level - one).abs().argmin()) for one in wanted[1:]}, reverse=True)]

@@ -8,7 +8,6 @@ with cross-attention over the prompt's tokens. How it is taught and sampled is i
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any, Literal, Self
 
 import torch
@@ -34,12 +33,6 @@ class DiffusionConfig(BaseModel):
     conditioning: how the prompt enters, by FiLM (its tokens summed) or by cross-attention over its tokens
     order: `joint` denoises image and mask together; `mask_first` makes a mask, then the image that belongs to it
     colours: how photographs enter, by opponent colours (see `colour.py`) or as red, green and blue; grey images as grey
-    mask_quarters: with `mask_first`, how many quarters of a batch teach masks; the others teach images
-    mask_levels: how the noise levels of masks are drawn then: evenly in time, or evenly in the log of the SNR that
-        sampling passes through. That dwells in thick noise, where the layout of an anatomy is decided: for slices that
-        differ much in what they show
-    mask_scaling: how far the weights that make masks go on the way from the backbone to what was learnt; above 1
-        beyond it (see `beyond`)
     unshuffle: pixels folded into channels on each axis
     steps: gradient steps for one arrival
     first_steps: for the very first one, where it starts at random
@@ -56,9 +49,6 @@ class DiffusionConfig(BaseModel):
     conditioning: Literal["film", "cross_attention"] = "film"
     tokens: int = Field(default=1, ge=1)
     order: Literal["joint", "mask_first"] = "mask_first"
-    mask_quarters: int = Field(default=1, ge=1, le=3)
-    mask_levels: Literal["time", "snr"] = "time"
-    mask_scaling: float = Field(default=1.0, ge=1, le=2)
     colours: Literal["opponent", "rgb"] = "opponent"
     unshuffle: int = Field(default=2, ge=1)
     steps: int = Field(default=250, ge=1)
@@ -79,11 +69,6 @@ class DiffusionConfig(BaseModel):
             raise ValueError(
                 "start: the procedural backbone has widths [16, 32, 64], film, 1 token and unshuffle 2; "
                 "keep those, or set start: random"
-            )
-        if self.mask_scaling != 1 and (self.start, self.order) != ("procedural", "mask_first"):
-            raise ValueError(
-                "mask_scaling: it goes on from the procedural backbone, for masks alone; "
-                "keep start: procedural and order: mask_first, or leave it at 1"
             )
         return self
 
@@ -208,26 +193,6 @@ def build_generator(config: DiffusionConfig, shape: Shape, seed: int, rank: int 
                 if isinstance(module, nn.Conv2d | nn.Linear):
                     parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
     return generator
-
-
-def beyond(generator: Generator) -> Generator:
-    """Return a generator for masks, its change of the backbone scaled by `mask_scaling`.
-
-    By the arithmetic of Ilharco et al. (ICLR 2023): backbone + scaling (weights - backbone), adapters merged. A
-    network taught on few slices has not gone all the way, and its masks lack folds. To first order a scaling of
-    1 + w (1 - s) is the autoguidance of Karras et al. (NeurIPS 2024) of strength w, by the weights at a share s of
-    the way, without its second call of a network.
-    """
-    if generator.config.mask_scaling == 1:
-        return generator
-    further = deepcopy(generator)
-    for module in further.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
-    backbone, learnt = build_generator(generator.config, generator.shape, seed=0).state_dict(), further.state_dict()
-    scaling = generator.config.mask_scaling
-    further.load_state_dict({name: torch.lerp(backbone[name], learnt[name], scaling) for name in backbone})
-    return further
 
 
 def deep_prompt_names(generator: Generator) -> tuple[str, ...]:

@@ -99,26 +99,3 @@ def test_noise_that_is_given_is_the_noise_that_is_used(generator: Generator) -> 
     split = generator.image_channels
     assert (noisy[:2, :split] >= 0).all()
     assert noisy[:2, :split].flatten(1).std(1).max() < 1e-6
-
-
-def test_masks_are_shown_as_often_and_as_noisy_as_settings_say(generator: Generator) -> None:
-    generator.config = generator.config.model_copy(update={"mask_quarters": 2, "mask_levels": "snr", "clearest": 2.0})
-    pairs = torch.zeros(4000, *generator.size)
-    _, image_time, mask_time, _, weight = Corruption(generator, torch.Generator().manual_seed(0))(pairs)
-    split, kept = generator.image_channels, noise_scheduler().alphas_cumprod
-    assert image_time[2000:].unique().tolist() == [999]
-    assert mask_time[:2000].unique().tolist() == [0]
-    level = (kept / (1 - kept)).log()[mask_time[2000:]] / 2
-    shares = torch.histc(level, 6, -4.0, 2.0) / 2000
-    assert torch.allclose(shares, torch.full((6,), 1 / 6), atol=0.03)
-    assert weight[2000:, split:].unique().numel() == 1
-
-
-def test_levels_are_drawn_for_masks_alone(generator: Generator) -> None:
-    pairs = torch.zeros(8, *generator.size)
-    usual = Corruption(generator, torch.Generator().manual_seed(5))(pairs)[1]
-    generator.config = generator.config.model_copy(update={"mask_levels": "snr"})
-    assert torch.equal(Corruption(generator, torch.Generator().manual_seed(5))(pairs)[1], usual)
-    generator.config = generator.config.model_copy(update={"order": "joint"})
-    joint = Corruption(generator, torch.Generator().manual_seed(5))(pairs)
-    assert torch.equal(joint[1], joint[2])

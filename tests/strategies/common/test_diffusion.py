@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sites.stream import Shape
-from strategies.common.denoising import paint, sample
-from strategies.common.diffusion import DiffusionConfig, Generator, beyond, build_generator, deep_prompt_names
+from strategies.common.denoising import sample
+from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, deep_prompt_names
 from strategies.common.retention import fit, put, take
 
 Learnt = tuple[Generator, tuple[Tensor, Tensor]]
@@ -41,41 +41,6 @@ def discs(count: int, inside: float, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_the_very_first_site_may_take_more_steps(settings: dict[str, Any], first: int, later: int) -> None:
     config = DiffusionConfig(**settings)
     assert (config.steps_of(first=True), config.steps_of(first=False)) == (first, later)
-
-
-@pytest.mark.parametrize("rank", [0, 2])
-def test_masks_are_made_by_weights_that_go_beyond_what_was_learnt(rank: int) -> None:
-    generator = build_generator(DiffusionConfig(mask_scaling=1.5, sampling_steps=2), GREY, seed=0, rank=rank)
-    start = {name: value.clone() for name, value in build_generator(DiffusionConfig(), GREY, seed=0).named_parameters()}
-    with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.add_(0.01)
-    merged = {"unet.conv_in.weight": generator.unet.conv_in.weight, "token": generator.token}
-    further = dict(beyond(generator).named_parameters())
-    assert further.keys() == start.keys()
-    for name, learnt in merged.items():
-        assert torch.allclose(further[name] - start[name], 1.5 * (learnt - start[name]), atol=1e-6), name
-
-
-def test_only_masks_are_made_beyond_what_was_learnt() -> None:
-    usual, further = (build_generator(DiffusionConfig(mask_scaling=x, sampling_steps=4), GREY, seed=0) for x in (1, 2))
-    for generator in (usual, further):
-        fit(
-            generator,
-            *discs(16, inside=0.95),
-            steps=8,
-            seed=1,
-            trained=[name for name, _ in generator.named_parameters()],
-        )
-    masks = sample(usual, 8, seed=0)[1]
-    assert not torch.equal(masks, sample(further, 8, seed=0)[1])
-    assert torch.equal(paint(usual, masks, seed=0), paint(further, masks, seed=0))
-
-
-@pytest.mark.parametrize("settings", [{"start": "random"}, {"order": "joint"}])
-def test_scaling_masks_needs_the_backbone_and_masks_of_their_own(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"mask_scaling: .* keep start: procedural and order: mask_first"):
-        DiffusionConfig(mask_scaling=1.2, **settings)
 
 
 def contrast(images: Tensor, masks: Tensor) -> float:
