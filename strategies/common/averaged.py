@@ -23,8 +23,9 @@ class AveragedDescent:
     ) -> None:
         self._parameters = list(parameters)
         self.optimizer = torch.optim.AdamW(self._parameters, lr=learning_rate, fused=True)
+        rise = 0.0 if warm * steps == 1 else warm  # torch divides by the length of the rise less one step
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, learning_rate, total_steps=steps, pct_start=warm
+            self.optimizer, learning_rate, total_steps=steps, pct_start=rise
         )
         self._average = EMAModel(self._parameters, decay=ema, foreach=True)
 
