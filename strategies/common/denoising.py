@@ -74,6 +74,15 @@ def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tupl
 
 
 @torch.no_grad()
+def sample_masks(generator: Generator, count: int, seed: int, batch: int = 64) -> Tensor:
+    """Make `count` masks alone, uint8 [N, S, H, W]: the first stage of `mask_first`."""
+    generator.eval()
+    draws = torch.Generator().manual_seed(seed)
+    noise = torch.randn(count, *generator.size, generator=draws)
+    return torch.cat([_masks(generator, part, draws) for part in torch.split(noise, batch)]).to(torch.uint8)
+
+
+@torch.no_grad()
 def paint(generator: Generator, masks: Tensor, seed: int, batch: int = 64) -> Tensor:
     """Make an image, float32 [N, C, H, W] in 0..1, for each mask [N, S, H, W]: the second stage of `mask_first`."""
     generator.eval()
@@ -87,14 +96,19 @@ def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Ten
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
     if generator.config.order == "joint":
         return _solve(generator, draws, noise, lambda state, time: generator(state, time, time))
+    clean = generator.fold_masks(_masks(generator, noise, draws))
+    return _paint(generator, noise[:, : generator.image_channels], clean, draws)
+
+
+def _masks(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
+    """Turn the noise of folded pairs into masks, bool [N, S, H, W], beside images that stay noise."""
     split = generator.image_channels
     image, mask = noise[:, :split], noise[:, split:]
     last = torch.full((len(noise),), TIMESTEPS - 1)
     mask = _solve(
         generator, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
     )
-    clean = generator.fold_masks(pixel_shuffle(mask, generator.config.unshuffle) > 0)
-    return _paint(generator, image, clean, draws)
+    return pixel_shuffle(mask, generator.config.unshuffle) > 0
 
 
 def _paint(generator: Generator, noise: Tensor, clean: Tensor, draws: torch.Generator) -> Tensor:

@@ -6,10 +6,10 @@ Shared by `smdr` and `smdr_onsite`, which differ in where the segmenter is train
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sites.copying import REACH
@@ -18,6 +18,7 @@ from sites.stream import Arrival
 from sites.wire import Weights
 from strategies import State, StrategyConfig
 from strategies.common.alignment import AlignmentConfig, Domain
+from strategies.common.calibration import calibrate
 from strategies.common.consistency import Consistency
 from strategies.common.denoising import sample
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, deep_prompt_names
@@ -39,6 +40,9 @@ class ModulationConfig(StrategyConfig):
     consistency: weight of a loss that holds images to their masks, which a segmenter at the site must find in them (try
         0.1; none by default: pairs agree better by it, but segmenters taught by them were no better)
     reading: iterations for which a site trains that segmenter, where it has none at hand; it never leaves
+    calibration: masks that a site makes, in each of a few rounds, so that its replays hold as much of each structure as
+        its own do (try 64 where a site has few slices; none by default). Needs the mask made first, and a retention
+        under which a site's prompt is all its own
     replays: pairs made for each site that has been seen
     masks: of past sites' replays: those that were generated, or such as the segmenter finds in the images before a turn
         (so Shin et al., NeurIPS 2017, label replays)
@@ -52,10 +56,20 @@ class ModulationConfig(StrategyConfig):
     rank: int = Field(default=8, ge=1)
     consistency: float = Field(default=0.0, ge=0)
     reading: int = Field(default=100, ge=1)
+    calibration: int = Field(default=0, ge=0)
     replays: int = Field(default=128, ge=1)
     masks: Literal["generated", "segmented"] = "generated"
     virtual: int = Field(default=0, ge=0)
     alignment: AlignmentConfig = AlignmentConfig()
+
+    @model_validator(mode="after")
+    def _can_calibrate(self) -> Self:
+        if self.calibration and (self.rehearses or self.diffusion.order != "mask_first"):
+            raise ValueError(
+                "calibration: needs diffusion: {order: mask_first} and a retention of own, adapter or frozen; "
+                "set one of these, or calibration: 0"
+            )
+        return self
 
     @property
     def rehearses(self) -> bool:
@@ -137,6 +151,8 @@ def learn_prompt(
 ) -> tuple[State, State]:
     """Teach the generator a site's current cases; return its prompt, and the diffusion weights if they changed.
 
+    Under DP-SGD nothing else looks at the cases: no consistency, no calibration.
+
     `diffusion` are the weights to begin with; `segmenter` one that knows the site, if there is one at hand.
     """
     generator = put(new_generator(config, setting), diffusion)
@@ -156,6 +172,8 @@ def learn_prompt(
         rehearsal=_rehearsal(config, setting, diffusion, known, arrival),
         privacy=arrival.privacy,
     )
+    if config.calibration and arrival.privacy is None:
+        calibrate(generator, masks, config.calibration, seed_of(arrival.seed, "calibration"))
     return take(generator, prompt_names), take(generator, other_names) if changes else {}
 
 

@@ -55,7 +55,7 @@ def test_a_run_goes_through_and_only_declared_kinds_leave(
     assert ("diffusion" in released(folder, "B")) is (retention in ("own", "replay", "distill"))
 
 
-@pytest.mark.parametrize("setting", [{"consistency": 1.0, "reading": 2}, {"masks": "segmented"}])
+@pytest.mark.parametrize("setting", [{"consistency": 1.0, "reading": 2}, {"masks": "segmented"}, {"calibration": 2}])
 @pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=SLOW)])
 def test_a_switch_changes_the_result_and_nothing_that_leaves(
     name: str, setting: dict[str, Any], run_tiny: Run, small: Small
@@ -96,6 +96,12 @@ def test_a_run_keeps_the_cosines_of_its_alignment_and_the_drift_of_its_prompts(r
 def test_on_site_only_the_drift_is_known_at_the_server(run_tiny: Run, small: Small) -> None:
     kept = Store(run_tiny(strategy=small("smdr_onsite"))).diagnostics()
     assert [(row["name"], row["value"]) for row in kept] == [("drift", 0.0)], "what a site owns no later one moves"
+
+
+@pytest.mark.parametrize("other", [{"retention": "replay"}, {"diffusion": {"order": "joint"}}])
+def test_calibration_where_it_would_do_harm_or_nothing_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="calibration: needs"):
+        ModulationConfig.model_validate({"calibration": 8, **other})
 
 
 @pytest.mark.parametrize(("site", "whose"), [("A", 1.0), ("C", 2.0)])

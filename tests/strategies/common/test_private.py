@@ -110,8 +110,8 @@ def test_a_generator_learns_its_prompt_privately(retention: str, plain: Setting)
     generator = new_generator(config, plain)
     shared = take(generator, split_names(config, generator)[1])
 
-    def learnt(seed: int, clip: float, consistency: float = 0.0) -> Tensor:
-        held, settings = cases(3, seed), config.model_copy(update={"consistency": consistency})
+    def learnt(seed: int, clip: float, **other: float) -> Tensor:
+        held, settings = cases(3, seed), config.model_copy(update=other)
         arrival = Arrival(site="A", step=1, round=1, cases=held, seed=3, privacy=private(held, clip, 1e-12))
         prompt, _ = learn_prompt(settings, plain, shared, {}, arrival)
         assert [(part.sample_rate, part.steps) for part in arrival.privacy.spent] == [(1.0, 2)]  # type: ignore[union-attr]
@@ -120,6 +120,7 @@ def test_a_generator_learns_its_prompt_privately(retention: str, plain: Setting)
     assert same(learnt(0, ALMOST_NONE), learnt(1, ALMOST_NONE))
     assert not same(learnt(0, 1.0), learnt(1, 1.0))
     assert same(learnt(0, 1.0), learnt(0, 1.0, consistency=0.1)), "a segmenter of real images had a say"
+    assert same(learnt(0, 1.0), learnt(0, 1.0, calibration=2)), "the shares of real masks had a say"
 
 
 def test_a_batch_norm_cannot_be_trained_privately(plain: Setting) -> None:
