@@ -9,18 +9,15 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.networks.nets import ResNet
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from simulator.recognizing import PASSES, Panel, RealImages, train_panel
 from sites.copying import places
 from sites.scoring import predict
-from sites.seeds import seed_of, seeded
-from strategies.common.segmenter import batches, build_segmenter, descend, descent_of, train_segmenter
+from sites.seeds import seed_of
+from strategies.common.segmenter import build_segmenter, train_segmenter
 from strategies.setting import Setting
 
-PASSES = 60
-ENOUGH = 500
 RESAMPLES = 2000
 NEAR = 0.05
 Distances = npt.NDArray[np.floating]
@@ -55,7 +52,8 @@ class Fidelity:
     """How one site's replays compare with its held-out images.
 
     replays: how many were measured
-    hits, real_hits: share of replays, and of held-out images, that a site classifier assigns to the site (0..1)
+    hits, real_hits: share of replays, and of held-out images, that site classifiers assign to the site (0..1); those of
+        replays vote, and a held-out image is judged by one that doesn't know its patient
     dice, real_dice: mean Dice of an independent segmenter's masks with the masks of the pairs (0..1)
     painted_dice: the same on images that the generator made for the masks of held-out pairs: where it is near
         `real_dice` and `dice` is not, it is the generated masks that are unlike real ones, not their images (not a
@@ -68,6 +66,9 @@ class Fidelity:
         .05: distances are distributed alike at their low end); a few copies among many replays show here alone
     nearer_low, nearer_high: its 95 % bootstrap interval, drawn likewise, for few held-out patients say little about how
         near one in twenty of their images lies
+    painted_nearer: the same share of images that the generator made for the masks of held-out pairs, whose anatomy it
+        can't have copied: where they lie as near as replays, what brings both near is how images look (such as too
+        little grain), not whose they are
     """
 
     site: str
@@ -84,29 +85,33 @@ class Fidelity:
     nearer: float
     nearer_low: float
     nearer_high: float
+    painted_nearer: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """A segmenter and a classifier of the sites, both trained on real images, and the seed of what is drawn."""
+    """A segmenter and classifiers of the sites, all trained on real images, and the seed of what is drawn."""
 
     segmenter: nn.Module
-    classifier: nn.Module
+    panel: Panel
     seed: int
 
     def fidelity(self, name: str, row: int, site: SitePictures) -> Fidelity:
-        """Judge the replays of the site that the classifier knows as number `row`."""
+        """Judge the replays of the site that the classifiers know as number `row`."""
         replayed, held_out, trained = site.replayed, site.held_out, site.trained
         near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
         nearest, nearer = (
             interval(of, near.numpy(), usual.numpy(), site.patients, self.seed) for of in (ratio, share_nearer)
         )
-        painted = nan if site.painted is None else _agreement(self.segmenter, Pictures(site.painted, held_out.masks))
+        painted = painted_nearer = nan
+        if site.painted is not None:
+            painted = _agreement(self.segmenter, Pictures(site.painted, held_out.masks))
+            painted_nearer = share_nearer(_nearest(site.painted, trained.images).numpy(), usual.numpy())
         return Fidelity(
             site=name,
             replays=len(replayed.images),
-            hits=float(hits(self.classifier, replayed.images, row).float().mean()),
-            real_hits=float(hits(self.classifier, held_out.images, row).float().mean()),
+            hits=float(self.panel.hits(replayed.images, row).float().mean()),
+            real_hits=float(self.panel.held_out_hits(held_out.images, site.patients, row).float().mean()),
             dice=_agreement(self.segmenter, replayed),
             real_dice=_agreement(self.segmenter, held_out),
             painted_dice=painted,
@@ -117,27 +122,27 @@ class Judges:
             nearer=share_nearer(near.numpy(), usual.numpy()),
             nearer_low=nearer[0],
             nearer_high=nearer[1],
+            painted_nearer=painted_nearer,
         )
 
 
 def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelity]:
     """Judge the replays of all sites."""
-    judges = train_judges([site.trained for site in sites.values()], setting)
+    judges = train_judges(list(sites.values()), setting)
     return [judges.fidelity(name, row, site) for row, (name, site) in enumerate(sites.items())]
 
 
-def train_judges(real: Sequence[Pictures], setting: Setting) -> Judges:
-    """Train a segmenter and a site classifier on the real training images of all sites.
-
-    Both see them PASSES times, but the classifier no more than ENOUGH batches.
-    """
-    images, masks = torch.cat([site.images for site in real]), torch.cat([site.masks for site in real])
-    labels = torch.cat([torch.full((len(site.images),), row) for row, site in enumerate(real)])
+def train_judges(sites: Sequence[SitePictures], setting: Setting) -> Judges:
+    """Train a segmenter on the training pairs of all sites, which it sees PASSES times, and the site classifiers."""
+    images = torch.cat([site.trained.images for site in sites])
+    masks = torch.cat([site.trained.masks for site in sites])
     segmenter = build_segmenter(setting)
     iterations = max(1, PASSES * len(images) // setting.budget.batch)
     train_segmenter(segmenter, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
-    classifier = site_classifier(setting, images, labels, min(iterations, ENOUGH))
-    return Judges(segmenter=segmenter, classifier=classifier, seed=seed_of(setting.seed, "nearest"))
+    real = [
+        RealImages(trained=site.trained.images, held_out=site.held_out.images, patients=site.patients) for site in sites
+    ]
+    return Judges(segmenter=segmenter, panel=train_panel(real, setting), seed=seed_of(setting.seed, "nearest"))
 
 
 def ratio(near: Distances, usual: Distances) -> float:
@@ -162,38 +167,6 @@ def interval(
         values.append(of(draws.choice(near, len(near)), drawn))
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:
-    """Train a small residual network of MONAI's to tell which site an image [N, C, H, W] is from.
-
-    It averages over an image, so it learns how a site's images look and can't learn by heart where things lie in them.
-    """
-    seed = seed_of(setting.seed, "site classifier")
-    with seeded(seed):
-        network: nn.Module = ResNet(
-            block="basic",
-            layers=[1, 1, 1, 1],
-            block_inplanes=[16, 32, 64, 64],
-            spatial_dims=2,
-            n_input_channels=setting.shape.channels,
-            conv1_t_size=3,
-            conv1_t_stride=1,
-            no_max_pool=True,
-            num_classes=int(labels.max()) + 1,
-        )
-    descent = descent_of(network, setting, iterations)
-    network.train()
-    for rows in batches(len(images), setting.budget.batch, iterations, seed):
-        descend(cross_entropy(network(images[rows]), labels[rows]), descent)
-    return network.eval()
-
-
-@torch.no_grad()
-def hits(classifier: nn.Module, images: Tensor, row: int) -> Tensor:
-    """Return which images [N, C, H, W] the classifier assigns to the site of a row: bool [N]."""
-    found: Tensor = classifier(images).argmax(1) == row
-    return found
 
 
 def _agreement(judge: nn.Module, pictures: Pictures) -> float:

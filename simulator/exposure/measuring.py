@@ -22,7 +22,7 @@ from simulator.exposure.controls import (
 from simulator.exposure.findings import Exposure, Finding, Target
 from simulator.exposure.rebuilding import Rebuilding
 from simulator.exposure.subjects import Subject, subject_of
-from simulator.fidelity import PASSES, hits, site_classifier
+from simulator.recognizing import PASSES, hits, site_classifier
 from simulator.schedule import Schedule
 from simulator.store import Store
 from simulator.terminal import err
