@@ -38,12 +38,15 @@ def test_a_generator_that_makes_both_at_once_is_not_asked_for_images_of_masks(ru
     settings = small("smdr")
     folder = run_tiny(strategy=settings | {"diffusion": {**settings["diffusion"], "order": "joint"}})
     replay(folder, 3, as_json=True)
-    assert pd.read_csv(folder / "replays" / "fidelity.csv")["painted_dice"].isna().all()
+    assert pd.read_csv(folder / "replays" / "fidelity.csv")[["painted_dice", "painted_nearer"]].isna().all(axis=None)
 
 
-def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> None:
+def test_pictures_in_colour_with_two_structures_and_a_table_that_80_columns_hold(
+    run_tiny: Run, small: Small, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = run_tiny(task="fundus", strategy=small("smdr"))
     replay(folder, 3, as_json=False)
+    assert "…" not in capsys.readouterr().out
     with Image.open(folder / "replays" / "A.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
 
