@@ -66,9 +66,9 @@ class Fidelity:
         .05: distances are distributed alike at their low end); a few copies among many replays show here alone
     nearer_low, nearer_high: its 95 % bootstrap interval, drawn likewise, for few held-out patients say little about how
         near one in twenty of their images lies
-    painted_nearer: the same share of images that the generator made for the masks of held-out pairs, whose anatomy it
-        can't have copied: where they lie as near as replays, what brings both near is how images look (such as too
-        little grain), not whose they are
+    painted_nearer: the same share of images that the generator made for the masks of held-out pairs, whose anatomy no
+        training image shows: where they lie as near as replays, it is more how images look (such as too little grain)
+        than whose they are that brings both near
     """
 
     site: str
