@@ -100,13 +100,11 @@ class Judges:
         """Judge the replays of the site that the classifiers know as number `row`."""
         replayed, held_out, trained = site.replayed, site.held_out, site.trained
         near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
-        nearest, nearer = (
-            interval(of, near.numpy(), usual.numpy(), site.patients, self.seed) for of in (ratio, share_nearer)
-        )
+        nearest, nearer = (interval(of, near, usual, site.patients, self.seed) for of in (ratio, share_nearer))
         painted = painted_nearer = nan
         if site.painted is not None:
             painted = _agreement(self.segmenter, Pictures(site.painted, held_out.masks))
-            painted_nearer = share_nearer(_nearest(site.painted, trained.images).numpy(), usual.numpy())
+            painted_nearer = share_nearer(_nearest(site.painted, trained.images), usual)
         return Fidelity(
             site=name,
             replays=len(replayed.images),
@@ -116,10 +114,10 @@ class Judges:
             real_dice=_agreement(self.segmenter, held_out),
             painted_dice=painted,
             diversity=_spread(replayed.images) / _spread(held_out.images),
-            nearest=ratio(near.numpy(), usual.numpy()),
+            nearest=ratio(near, usual),
             nearest_low=nearest[0],
             nearest_high=nearest[1],
-            nearer=share_nearer(near.numpy(), usual.numpy()),
+            nearer=share_nearer(near, usual),
             nearer_low=nearer[0],
             nearer_high=nearer[1],
             painted_nearer=painted_nearer,
@@ -176,11 +174,12 @@ def _agreement(judge: nn.Module, pictures: Pictures) -> float:
     return float(torch.where(total == 0, 1.0, 2 * both / total.clamp(min=1)).mean())
 
 
-def _nearest(images: Tensor, others: Tensor) -> Tensor:
+def _nearest(images: Tensor, others: Tensor) -> Distances:
     """Return the Euclidean distance [N] from each image to its nearest among others, moved to the best place."""
     there = others.flatten(1)
     near = [torch.cdist(moved.flatten(1), there).amin(1) for moved in places(images)]
-    return torch.stack(near).amin(0)
+    distances: Distances = torch.stack(near).amin(0).numpy()
+    return distances
 
 
 def _spread(images: Tensor) -> float:

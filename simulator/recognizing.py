@@ -74,16 +74,20 @@ def _without(sites: Sequence[RealImages], setting: Setting, folds: dict[str, int
         torch.cat([site.trained, site.held_out[[folds[patient] != fold for patient in site.patients]]])
         for site in sites
     ]
-    labels = torch.cat([torch.full((len(images),), row) for row, images in enumerate(shown)])
-    iterations = max(1, PASSES * len(labels) // setting.budget.batch)
-    return site_classifier(setting, torch.cat(shown), labels, min(iterations, ENOUGH))
+    return site_classifier(setting, shown, most=ENOUGH)
 
 
-def site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations: int) -> nn.Module:
-    """Train a small residual network of MONAI's to tell which site an image [N, C, H, W] is from.
+def site_classifier(setting: Setting, sites: Sequence[Tensor], most: int | None = None) -> nn.Module:
+    """Train a small residual network of MONAI's to tell which of the sites an image is from, by theirs [N, C, H, W].
 
     It averages over an image, so it learns how a site's images look and can't learn by heart where things lie in them.
+    It sees them PASSES times, or in `most` batches where those are fewer.
     """
+    images = torch.cat(list(sites))
+    labels = torch.cat([torch.full((len(of_site),), row) for row, of_site in enumerate(sites)])
+    iterations = max(1, PASSES * len(images) // setting.budget.batch)
+    if most is not None:
+        iterations = min(iterations, most)
     seed = seed_of(setting.seed, "site classifier")
     with seeded(seed):
         network: nn.Module = ResNet(
@@ -95,7 +99,7 @@ def site_classifier(setting: Setting, images: Tensor, labels: Tensor, iterations
             conv1_t_size=3,
             conv1_t_stride=1,
             no_max_pool=True,
-            num_classes=int(labels.max()) + 1,
+            num_classes=len(sites),
         )
     descent = descent_of(network, setting, iterations)
     network.train()

@@ -13,17 +13,16 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
 from simulator.fidelity import Fidelity, Pictures, SitePictures, measure
 from simulator.report.pictures import STRUCTURE_COLOURS
-from simulator.report.words import NONE
+from simulator.report.words import short
 from simulator.schedule import Schedule
 from simulator.store import Store
-from simulator.terminal import out
+from simulator.terminal import narrow_table, out
 from sites.errors import UserError
 from sites.files import write_whole
 from sites.seeds import seed_of, seeded
@@ -136,14 +135,11 @@ def _defined(row: Fidelity) -> dict[str, object]:
 
 def _table(table: Sequence[Fidelity]) -> Table:
     """Return a row for each site that 80 columns hold; the whole of it is in the file."""
-    shown = Table(
-        title="How faithful the replays are (held-out images in brackets)",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="For real masks: images that the site's generator made for the masks of held-out ones. "
-        "Nearer: the share nearer to a training image than all but one in twenty held-out ones.",
-        caption_justify="left",
+    shown = narrow_table("How faithful the replays are (held-out images in brackets)")
+    shown.padding = (0, 1, 0, 0)
+    shown.caption = (
+        "Real masks: images that the site's generator made for the masks of held-out ones. "
+        "Nearer: the share nearer to a training image than all but one in twenty held-out ones."
     )
     shown.add_column("site", overflow="fold", min_width=4)
     for column in (
@@ -160,21 +156,13 @@ def _table(table: Sequence[Fidelity]) -> Table:
     for row in table:
         shown.add_row(
             escape(row.site),
-            f"{_short(row.hits, 2)} ({_short(row.real_hits, 2)})",
-            f"{_short(row.dice, 3)} ({_short(row.real_dice, 3)})",
-            _short(row.painted_dice, 3),
-            _short(row.diversity, 2),
-            _short(row.nearest, 2),
-            _short(row.nearer, 2),
-            f"{_short(row.nearer_low, 2)}\N{EN DASH}{_short(row.nearer_high, 2)}",
-            _short(row.painted_nearer, 2),
+            f"{short(row.hits, 2)} ({short(row.real_hits, 2)})",
+            f"{short(row.dice, 3)} ({short(row.real_dice, 3)})",
+            short(row.painted_dice, 3),
+            short(row.diversity, 2),
+            short(row.nearest, 2),
+            short(row.nearer, 2),
+            f"{short(row.nearer_low, 2)}\N{EN DASH}{short(row.nearer_high, 2)}",
+            short(row.painted_nearer, 2),
         )
     return shown
-
-
-def _short(value: float, digits: int) -> str:
-    """Write a number without its leading zero, and a dash for NaN."""
-    if isnan(value):
-        return NONE
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text

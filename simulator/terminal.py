@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from math import isnan
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.status import Status
@@ -59,6 +60,11 @@ def progress_bar() -> Iterator[Bar]:
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal, redirect_stdout=False) as bar:
         yield Bar(bar)
+
+
+def narrow_table(title: str) -> Table:
+    """Return a table without lines between columns, so that 80 hold more of them."""
+    return Table(title=title, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
 
 
 def timeline_table(schedule: Schedule) -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from simulator.bench.results import Results
 from simulator.bench.scores import SCORES
 from simulator.bench.store import Ending
 from simulator.bench.trials import Suite, Trial
+from simulator.terminal import narrow_table
 
 SHOWN = tuple(SCORES[key] for key in ("dice_accuracy", "dice_unseen", "dice_forgetting"))
 
@@ -56,7 +56,7 @@ def result_table(results: Results) -> Table:
 
 def table_of_strategies(title: str) -> Table:
     """Return a table that 80 columns hold, so far with a column of strategies."""
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = narrow_table(title)
     table.add_column("strategy", overflow="fold")
     return table
 

@@ -22,7 +22,7 @@ from simulator.exposure.controls import (
 from simulator.exposure.findings import Exposure, Finding, Target
 from simulator.exposure.rebuilding import Rebuilding
 from simulator.exposure.subjects import Subject, subject_of
-from simulator.recognizing import PASSES, hits, site_classifier
+from simulator.recognizing import hits, site_classifier
 from simulator.schedule import Schedule
 from simulator.store import Store
 from simulator.terminal import err
@@ -171,11 +171,7 @@ class _Run:
     def _sites(self, subjects: Mapping[str, Subject], made: Mapping[str, Tensor]) -> Iterator[Finding]:
         """Yield how well replays show which site they stand for, beside real images that nobody trained on."""
         setting = self.schedule.setting
-        real = [slices_of(subjects[site].patients)[0] for site in made]
-        labels = torch.cat([torch.full((len(images),), row) for row, images in enumerate(real)])
-        classifier = site_classifier(
-            setting, torch.cat(real), labels, max(1, PASSES * len(labels) // setting.budget.batch)
-        )
+        classifier = site_classifier(setting, [slices_of(subjects[site].patients)[0] for site in made])
         yield self._untold(subjects, [hits(classifier, images, row) for row, images in enumerate(self._noise(made))])
         for row, (site, images) in enumerate(made.items()):
             others = slices_of(subjects[site].others)[0]

@@ -16,13 +16,19 @@ def number(value: float, metric: Metric, *, signed: bool = False, unit: bool = F
     """Write a score: .812 without a unit, 4.31 with one, a dash for NaN."""
     if math.isnan(value):
         return NONE
-    digits = 3 if metric.unit == "" else 2
-    text = "∞" if math.isinf(value) else f"{abs(value):.{digits}f}"
-    if metric.unit == "" and text.startswith("0."):
-        text = text[1:]
+    text = short(abs(value), digits=3) if metric.unit == "" else f"{abs(value):.2f}"
+    text = text.replace("inf", "∞")
     zero = set(text) <= set("0.")
     sign = "" if zero else MINUS if value < 0 else "+" if signed else ""
     return f"{sign}{text} {metric.unit}".rstrip() if unit else sign + text
+
+
+def short(value: float, digits: int) -> str:
+    """Write a number from 0 up without its leading zero: .81, 1.04, a dash for NaN."""
+    if math.isnan(value):
+        return NONE
+    text = f"{value:.{digits}f}"
+    return text[1:] if text.startswith("0.") else text
 
 
 def size(count: float) -> str:

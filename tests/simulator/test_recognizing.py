@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
@@ -11,19 +10,8 @@ from torch import Tensor
 
 from simulator.recognizing import FOLDS, Panel, RealImages, hits, site_classifier, train_panel
 from sites.sources.phantom import Phantom, PhantomConfig
-from sites.stream import Shape
 from strategies.common.segmenter import slices_of
-from strategies.setting import Budget, NetworkConfig, Setting
-
-SETTING = Setting(
-    shape=Shape(channels=1, height=16, width=16, slices=4, structures=("organ",)),
-    network=NetworkConfig(widths=(8, 16), residual_units=0),
-    budget=Budget(iterations=1, batch=8, learning_rate=1e-2),
-    augmentation="none",
-    seed=0,
-    sites=("A", "B"),
-    most_cases=4,
-)
+from strategies.setting import Budget, Setting
 
 
 def stripes(period: int, axis: int) -> Tensor:
@@ -33,8 +21,7 @@ def stripes(period: int, axis: int) -> Tensor:
     return 0.8 * (wave.transpose(1, 2) if axis else wave) + 0.2 * torch.rand(8, 1, 16, 16, generator=draws)
 
 
-@cache
-def panel() -> Panel:
+def panel(setting: Setting) -> Panel:
     """Of two sites who have either width and either direction: a patient is known by himself, or not at all."""
     held_out = {"A": (stripes(2, 0), stripes(8, 1)), "B": (stripes(8, 0), stripes(2, 1))}
     return train_panel(
@@ -46,34 +33,33 @@ def panel() -> Panel:
             )
             for site, patients in held_out.items()
         ],
-        SETTING,
+        setting,
     )
 
 
-def test_a_held_out_image_is_judged_by_one_that_never_saw_its_patient() -> None:
-    shown = stripes(8, 1)
-    assert panel().hits(shown, 0).float().mean() > 0.9
-    assert panel().held_out_hits(shown, ["A-1"] * 8, 0).float().mean() < 0.5
+def test_a_held_out_image_is_judged_by_one_that_never_saw_its_patient(plain: Setting) -> None:
+    shown, judges = stripes(8, 1), panel(plain)
+    assert judges.hits(shown, 0).float().mean() > 0.9
+    assert judges.held_out_hits(shown, ["A-1"] * 8, 0).float().mean() < 0.5
 
 
 @pytest.mark.parametrize(("patients", "classifiers"), [(6, FOLDS), (2, 2), (1, 1)])
-def test_who_is_held_out_at_two_sites_is_in_one_fold(patients: int, classifiers: int) -> None:
+def test_who_is_held_out_at_two_sites_is_in_one_fold(patients: int, classifiers: int, plain: Setting) -> None:
     names = [str(number) for number in range(patients)]
     sites = [
         RealImages(trained=torch.rand(2, 1, 16, 16), held_out=torch.rand(patients, 1, 16, 16), patients=names)
         for _ in range(2)
     ]
-    trained = train_panel(sites, replace(SETTING, budget=Budget(iterations=1, batch=240, learning_rate=1e-2)))
+    trained = train_panel(sites, replace(plain, budget=Budget(iterations=1, batch=240, learning_rate=1e-2)))
     assert set(trained.folds) == set(names)
     assert len(trained.classifiers) == classifiers
 
 
-def test_few_images_suffice_to_tell_sites_apart_and_it_counts_not_where_things_lie() -> None:
+def test_few_images_suffice_to_tell_sites_apart_and_it_counts_not_where_things_lie(plain: Setting) -> None:
     fundus = Phantom("fundus", PhantomConfig(size=32), 0)
-    setting = replace(SETTING, shape=fundus.shape, budget=Budget(iterations=1, batch=8, learning_rate=1e-2))
+    setting = replace(plain, shape=fundus.shape, budget=Budget(iterations=1, batch=8, learning_rate=1e-2))
     known, others = ([slices_of(fundus.train(site, first, 12))[0] for site in "AC"] for first in (0, 100))
-    labels = torch.arange(2).repeat_interleave(12)
-    classifier = site_classifier(setting, torch.cat(known), labels, iterations=180)
+    classifier = site_classifier(setting, known)
     for row, images in enumerate(others):
         for shown in (images, images.roll((12, 12), (-2, -1))):
             assert hits(classifier, shown, row).float().mean() > 0.8
