@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from simulator.recognizing import PASSES, Panel, RealImages, train_panel
+from simulator.loop import Progress
+from simulator.recognizing import PASSES, Panel, RealImages, folds_of, train_panel
 from sites.copying import places
 from sites.scoring import predict
 from sites.seeds import seed_of
@@ -54,10 +55,12 @@ class Fidelity:
     replays: how many were measured
     hits, real_hits: share of replays, and of held-out images, that site classifiers assign to the site (0..1); those of
         replays vote, and a held-out image is judged by one that doesn't know its patient
+    painted_hits: the same, by vote, of images that the generator made for the masks of held-out pairs: where it is near
+        `real_hits` and `hits` is not, it is the generated masks that are unlike real ones, not how images look (not a
+        number where no image can be made for a mask)
     dice, real_dice: mean Dice of an independent segmenter's masks with the masks of the pairs (0..1)
     painted_dice: the same on images that the generator made for the masks of held-out pairs: where it is near
-        `real_dice` and `dice` is not, it is the generated masks that are unlike real ones, not their images (not a
-        number where no image can be made for a mask)
+        `real_dice` and `dice` is not, it is the masks again
     diversity: mean distance between two replays over that between two held-out images (1: as diverse)
     nearest: median distance from a replay to its nearest training image (in its best place, a few pixels around), over
         the same of held-out images; far below 1 is a sign of copies
@@ -75,6 +78,7 @@ class Fidelity:
     replays: int
     hits: float
     real_hits: float
+    painted_hits: float
     dice: float
     real_dice: float
     painted_dice: float
@@ -101,15 +105,17 @@ class Judges:
         replayed, held_out, trained = site.replayed, site.held_out, site.trained
         near, usual = _nearest(replayed.images, trained.images), _nearest(held_out.images, trained.images)
         nearest, nearer = (interval(of, near, usual, site.patients, self.seed) for of in (ratio, share_nearer))
-        painted = painted_nearer = nan
+        painted = painted_hits = painted_nearer = nan
         if site.painted is not None:
+            painted_hits = self._hits(site.painted, row)
             painted = _agreement(self.segmenter, Pictures(site.painted, held_out.masks))
             painted_nearer = share_nearer(_nearest(site.painted, trained.images), usual)
         return Fidelity(
             site=name,
             replays=len(replayed.images),
-            hits=float(self.panel.hits(replayed.images, row).float().mean()),
+            hits=self._hits(replayed.images, row),
             real_hits=float(self.panel.held_out_hits(held_out.images, site.patients, row).float().mean()),
+            painted_hits=painted_hits,
             dice=_agreement(self.segmenter, replayed),
             real_dice=_agreement(self.segmenter, held_out),
             painted_dice=painted,
@@ -123,24 +129,39 @@ class Judges:
             painted_nearer=painted_nearer,
         )
 
+    def _hits(self, images: Tensor, row: int) -> float:
+        return float(self.panel.hits(images, row).float().mean())
 
-def measure(sites: Mapping[str, SitePictures], setting: Setting) -> list[Fidelity]:
+
+def measure(sites: Mapping[str, SitePictures], setting: Setting, progress: Progress) -> list[Fidelity]:
     """Judge the replays of all sites."""
-    judges = train_judges(list(sites.values()), setting)
-    return [judges.fidelity(name, row, site) for row, (name, site) in enumerate(sites.items())]
+    judges, table = train_judges(list(sites.values()), setting, progress), []
+    for row, (name, site) in enumerate(sites.items()):
+        progress.doing(f"judging replays of {name}")
+        table.append(judges.fidelity(name, row, site))
+        progress.advance()
+    return table
 
 
-def train_judges(sites: Sequence[SitePictures], setting: Setting) -> Judges:
-    """Train a segmenter on the training pairs of all sites, which it sees PASSES times, and the site classifiers."""
+def train_judges(sites: Sequence[SitePictures], setting: Setting, progress: Progress) -> Judges:
+    """Train a segmenter on the training pairs of all sites, which it sees PASSES times, and the site classifiers.
+
+    Begins the progress of all that there is to do: the training, and a step for each site whose replays are judged.
+    """
+    real = [
+        RealImages(trained=site.trained.images, held_out=site.held_out.images, patients=site.patients) for site in sites
+    ]
+    folds = folds_of(real)
+    progress.begin(1 + len(set(folds.values())) + len(sites), 0)
+    progress.doing("training the segmenter that judges")
     images = torch.cat([site.trained.images for site in sites])
     masks = torch.cat([site.trained.masks for site in sites])
     segmenter = build_segmenter(setting)
     iterations = max(1, PASSES * len(images) // setting.budget.batch)
     train_segmenter(segmenter, setting, images, masks, iterations=iterations, seed=seed_of(setting.seed, "judge"))
-    real = [
-        RealImages(trained=site.trained.images, held_out=site.held_out.images, patients=site.patients) for site in sites
-    ]
-    return Judges(segmenter=segmenter, panel=train_panel(real, setting), seed=seed_of(setting.seed, "nearest"))
+    progress.advance()
+    panel = train_panel(real, folds, setting, progress)
+    return Judges(segmenter=segmenter, panel=panel, seed=seed_of(setting.seed, "nearest"))
 
 
 def ratio(near: Distances, usual: Distances) -> float:

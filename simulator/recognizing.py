@@ -10,6 +10,7 @@ from monai.networks.nets import ResNet
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from simulator.loop import Progress
 from sites.seeds import seed_of, seeded
 from strategies.common.segmenter import batches, descend, descent_of
 from strategies.setting import Setting
@@ -56,17 +57,26 @@ class Panel:
         )
 
 
-def train_panel(sites: Sequence[RealImages], setting: Setting) -> Panel:
-    """Train a classifier for each fold of the held-out patients, on all images but theirs.
+def folds_of(sites: Sequence[RealImages]) -> dict[str, int]:
+    """Return the fold of each held-out patient: one of FOLDS, or of as many as there are patients.
 
-    A patient who was held out at several sites is in one fold. Where there are fewer patients than folds, so many
-    classifiers as patients are trained. Each sees its images PASSES times, but no more than ENOUGH batches.
+    A patient who was held out at several sites is in one fold.
     """
     everyone = dict.fromkeys(patient for site in sites for patient in site.patients)
-    folds = {patient: number % FOLDS for number, patient in enumerate(everyone)}
-    return Panel(
-        classifiers=[_without(sites, setting, folds, fold) for fold in sorted(set(folds.values()))], folds=folds
-    )
+    return {patient: number % FOLDS for number, patient in enumerate(everyone)}
+
+
+def train_panel(sites: Sequence[RealImages], folds: dict[str, int], setting: Setting, progress: Progress) -> Panel:
+    """Train a classifier for each fold of the held-out patients, on all images but theirs.
+
+    Each sees its images PASSES times, but no more than ENOUGH batches.
+    """
+    classifiers, numbers = [], sorted(set(folds.values()))
+    for number in numbers:
+        progress.doing(f"training site classifier {number + 1} of {len(numbers)}")
+        classifiers.append(_without(sites, setting, folds, number))
+        progress.advance()
+    return Panel(classifiers=classifiers, folds=folds)
 
 
 def _without(sites: Sequence[RealImages], setting: Setting, folds: dict[str, int], fold: int) -> nn.Module:

@@ -18,11 +18,12 @@ from rich.table import Table
 from torch import Tensor
 
 from simulator.fidelity import Fidelity, Pictures, SitePictures, measure
+from simulator.loop import Progress
 from simulator.report.pictures import STRUCTURE_COLOURS
 from simulator.report.words import short
 from simulator.schedule import Schedule
 from simulator.store import Store
-from simulator.terminal import narrow_table, out
+from simulator.terminal import narrow_table, out, progress_bar
 from sites.errors import UserError
 from sites.files import write_whole
 from sites.seeds import seed_of, seeded
@@ -40,7 +41,8 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
     Raises `UserError` where the run's strategy makes no replays, or none yet.
     """
     store = Store(folder)
-    table = write_replays(store, count)
+    with progress_bar() as bar:
+        table = write_replays(store, count, bar)
     if not table:
         name = store.schedule().config.strategy.name
         raise UserError(f"{folder}: holds no replays; '{name}' makes none, or no site has learnt yet (try smdr)")
@@ -53,11 +55,12 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
     out.print(f"pictures: {pictures}", soft_wrap=True)
 
 
-def write_replays(store: Store, count: int) -> list[Fidelity]:
+def write_replays(store: Store, count: int, progress: Progress) -> list[Fidelity]:
     """Measure `count` replays of each past site of a run, and write table and pictures; nothing where it has none."""
     schedule = store.schedule()
     server = schedule.new_server()
     store.load(server)
+    progress.doing("making replays")
     with seeded(schedule.setting.seed):
         generators = server.generators()
         sites = {
@@ -66,7 +69,7 @@ def write_replays(store: Store, count: int) -> list[Fidelity]:
         }
         if not sites:
             return []
-        table = measure(sites, schedule.setting)
+        table = measure(sites, schedule.setting, progress)
     _write(store.root / FOLDER, sites, table)
     return table
 
@@ -144,6 +147,7 @@ def _table(table: Sequence[Fidelity]) -> Table:
     shown.add_column("site", overflow="fold", min_width=4)
     for column in (
         "hits",
+        "real\nmasks",
         "segmenter\nDice",
         "real\nmasks",
         "di-\nverse",
@@ -157,6 +161,7 @@ def _table(table: Sequence[Fidelity]) -> Table:
         shown.add_row(
             escape(row.site),
             f"{short(row.hits, 2)} ({short(row.real_hits, 2)})",
+            short(row.painted_hits, 2),
             f"{short(row.dice, 3)} ({short(row.real_dice, 3)})",
             short(row.painted_dice, 3),
             short(row.diversity, 2),

@@ -17,7 +17,7 @@ from simulator.fidelity import NEAR, Fidelity
 from simulator.replaying import FIDELITY, FOLDER, write_replays
 from simulator.report.words import NONE
 from simulator.store import Store
-from simulator.terminal import out
+from simulator.terminal import out, progress_bar
 from sites.errors import UserError
 from sites.files import write_whole
 
@@ -33,7 +33,8 @@ def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
     """
     store = BenchStore(folder)
     for root in revisit(store, f"{FOLDER}/{FIDELITY}"):
-        write_replays(Store(root), count)
+        with progress_bar() as bar:
+            write_replays(Store(root), count, bar)
     found = fidelity_of(store)
     if found.empty:
         raise UserError(f"{folder}: no trial that is done makes replays; run a suite with smdr in it")

@@ -19,6 +19,7 @@ from simulator.fidelity import (
     share_nearer,
     train_judges,
 )
+from simulator.flower.server_app import Silence
 from sites.sources.phantom import Phantom, PhantomConfig
 from strategies.common.segmenter import slices_of
 from strategies.setting import Budget, NetworkConfig, Setting
@@ -57,7 +58,7 @@ def replays_of(site: str, replayed: Pictures, painted: Pictures) -> SitePictures
 @cache
 def judges() -> Judges:
     sites = [replays_of(site, pictures(site, 100), pictures(site, 50)) for site in "AB"]
-    return train_judges(sites, SETTING)
+    return train_judges(sites, SETTING, Silence())
 
 
 @cache
@@ -85,6 +86,7 @@ def test_replays_that_are_like_the_site_score_like_its_held_out_images() -> None
     assert found.hits == pytest.approx(found.real_hits, abs=0.1)
     assert found.real_hits > 0.9
     assert found.dice == pytest.approx(found.real_dice, abs=0.06)
+    assert found.painted_hits == pytest.approx(found.real_hits, abs=0.1)
     assert found.painted_dice == pytest.approx(found.real_dice)
     assert found.diversity == pytest.approx(1, abs=0.2)
     assert found.nearest == pytest.approx(1, abs=0.15)

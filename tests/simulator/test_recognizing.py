@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulator.recognizing import FOLDS, Panel, RealImages, hits, site_classifier, train_panel
+from simulator.flower.server_app import Silence
+from simulator.recognizing import FOLDS, Panel, RealImages, folds_of, hits, site_classifier, train_panel
 from sites.sources.phantom import Phantom, PhantomConfig
 from strategies.common.segmenter import slices_of
 from strategies.setting import Budget, Setting
@@ -24,17 +25,15 @@ def stripes(period: int, axis: int) -> Tensor:
 def panel(setting: Setting) -> Panel:
     """Of two sites who have either width and either direction: a patient is known by himself, or not at all."""
     held_out = {"A": (stripes(2, 0), stripes(8, 1)), "B": (stripes(8, 0), stripes(2, 1))}
-    return train_panel(
-        [
-            RealImages(
-                trained=torch.zeros(0, 1, 16, 16),
-                held_out=torch.cat(patients),
-                patients=[f"{site}-{number // 8}" for number in range(16)],
-            )
-            for site, patients in held_out.items()
-        ],
-        setting,
-    )
+    sites = [
+        RealImages(
+            trained=torch.zeros(0, 1, 16, 16),
+            held_out=torch.cat(patients),
+            patients=[f"{site}-{number // 8}" for number in range(16)],
+        )
+        for site, patients in held_out.items()
+    ]
+    return train_panel(sites, folds_of(sites), setting, Silence())
 
 
 def test_a_held_out_image_is_judged_by_one_that_never_saw_its_patient(plain: Setting) -> None:
@@ -50,7 +49,8 @@ def test_who_is_held_out_at_two_sites_is_in_one_fold(patients: int, classifiers:
         RealImages(trained=torch.rand(2, 1, 16, 16), held_out=torch.rand(patients, 1, 16, 16), patients=names)
         for _ in range(2)
     ]
-    trained = train_panel(sites, replace(plain, budget=Budget(iterations=1, batch=240, learning_rate=1e-2)))
+    setting = replace(plain, budget=Budget(iterations=1, batch=240, learning_rate=1e-2))
+    trained = train_panel(sites, folds_of(sites), setting, Silence())
     assert set(trained.folds) == set(names)
     assert len(trained.classifiers) == classifiers
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from simulator.replaying import replay
+from simulator.flower.server_app import Silence
+from simulator.replaying import replay, write_replays
+from simulator.store import Store
 from sites.errors import UserError
 
 Run = Callable[..., Path]
@@ -29,7 +31,7 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
     table = pd.read_csv(folder / "replays" / "fidelity.csv")
     assert list(table["site"]) == ["A", "B"]
     assert list(table["replays"]) == [4, 4]
-    assert table[["hits", "real_hits", "dice", "real_dice", "painted_dice"]].stack().between(0, 1).all()
+    assert table[["hits", "real_hits", "painted_hits", "dice", "real_dice", "painted_dice"]].stack().between(0, 1).all()
     assert (table["nearest_low"] <= table["nearest_high"]).all()
     assert (table["nearer_low"] <= table["nearer_high"]).all()
 
@@ -38,7 +40,8 @@ def test_a_generator_that_makes_both_at_once_is_not_asked_for_images_of_masks(ru
     settings = small("smdr")
     folder = run_tiny(strategy=settings | {"diffusion": {**settings["diffusion"], "order": "joint"}})
     replay(folder, 3, as_json=True)
-    assert pd.read_csv(folder / "replays" / "fidelity.csv")[["painted_dice", "painted_nearer"]].isna().all(axis=None)
+    table = pd.read_csv(folder / "replays" / "fidelity.csv")
+    assert table[["painted_hits", "painted_dice", "painted_nearer"]].isna().all(axis=None)
 
 
 def test_pictures_in_colour_with_two_structures_and_a_table_that_80_columns_hold(
@@ -49,6 +52,29 @@ def test_pictures_in_colour_with_two_structures_and_a_table_that_80_columns_hold
     assert "…" not in capsys.readouterr().out
     with Image.open(folder / "replays" / "A.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
+
+
+def test_progress_says_what_is_done_and_counts_to_its_end(run_tiny: Run, small: Small) -> None:
+    class Counted(Silence):
+        total = count = 0
+
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def begin(self, total: int, done: int) -> None:
+            self.total, self.count = total, done
+
+        def doing(self, what: str) -> None:
+            self.said.append(what)
+
+        def advance(self, count: int = 1) -> None:
+            self.count += count
+
+    progress = Counted()
+    write_replays(Store(run_tiny(strategy=small("smdr"))), 3, progress)
+    assert progress.count == progress.total == len(progress.said) - 1
+    assert progress.said[0] == "making replays"
+    assert progress.said[-1] == "judging replays of B"
 
 
 @pytest.mark.slow
