@@ -92,7 +92,7 @@ def _painted(generator: Generator | None, masks: Tensor, seed: int) -> Tensor | 
     """Return images for masks, where there is a generator that can make them."""
     if generator is None or generator.config.order != "mask_first":
         return None
-    return paint(generator, masks, seed)
+    return paint(generator, masks, seed)[0]
 
 
 def _write(folder: Path, sites: Mapping[str, SitePictures], table: Sequence[Fidelity]) -> None:

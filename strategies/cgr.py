@@ -35,12 +35,12 @@ from strategies.common.modulation import (
     blank_weights,
     in_table,
     learnt_rows,
-    make_replays,
     new_generator,
     split_names,
 )
 from strategies.common.promptbook import PromptServer
 from strategies.common.rehearsal import by_its_masks, train_rehearsing
+from strategies.common.replays import make_replays
 from strategies.common.retention import put, take
 from strategies.common.segmenter import blank_segmenter, slices_of
 from strategies.setting import Setting

@@ -30,9 +30,9 @@ from strategies.common.modulation import (
     learnt_rows,
     new_generator,
     prompt_start,
-    with_masks,
 )
 from strategies.common.promptbook import PromptServer
+from strategies.common.replays import with_masks
 from strategies.common.retention import put
 from strategies.common.segmenter import segmentation_loss
 from strategies.setting import Setting

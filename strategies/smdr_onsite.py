@@ -30,13 +30,12 @@ from strategies.common.modulation import (
     in_table,
     learn_prompt,
     learnt_rows,
-    make_replays,
     new_generator,
     prompt_start,
     rows_of,
-    with_masks,
 )
-from strategies.common.promptbook import PromptServer, make_virtual
+from strategies.common.promptbook import PromptServer
+from strategies.common.replays import make_replays, make_virtual, with_masks
 from strategies.common.retention import put
 from strategies.common.segmenter import blank_segmenter, build_segmenter, segmentation_loss, slices_of
 from strategies.setting import Setting

@@ -1,4 +1,4 @@
-"""Site-modulated diffusion: what of the generator is a site's prompt, how a site learns it, and replays made from it.
+"""Site-modulated diffusion: what of the generator is a site's prompt, and how a site learns it.
 
 Shared by `smdr` and `smdr_onsite`, which differ in where the segmenter is trained.
 """
@@ -17,10 +17,10 @@ from sites.seeds import seed_of
 from sites.stream import Arrival
 from sites.wire import Weights
 from strategies import State, StrategyConfig
-from strategies.common.alignment import AlignmentConfig, Domain
+from strategies.common.alignment import AlignmentConfig
 from strategies.common.calibration import calibrate
 from strategies.common.consistency import Consistency
-from strategies.common.denoising import sample
+from strategies.common.denoising import LEAST_LOG_SNR
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, deep_prompt_names
 from strategies.common.retention import Rehearsal, Retention, distil, fit, put, rehearse_replays, take
 from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
@@ -43,9 +43,14 @@ class ModulationConfig(StrategyConfig):
     calibration: masks that a site makes, in each of a few rounds, so that its replays hold as much of each structure as
         its own do (try 64 where a site has few slices; none by default). Needs the mask made first, and a retention
         under which a site's prompt is all its own
+    revision: noise level (half the log of the SNR) from which the newest site's generator makes past sites' masks anew,
+        before their own generators make images for them: it began as those before it ended, so it was taught the
+        longest (try -1 where a site has few slices; none by default). As `shared`, it makes and needs
     replays: pairs made for each site that has been seen
-    masks: of past sites' replays: those that were generated, or such as the segmenter finds in the images before a turn
-        (so Shin et al., NeurIPS 2017, label replays)
+    masks: of past sites' replays: those that were generated; such as the segmenter finds in the images before a turn
+        (`segmented`; so Shin et al., NeurIPS 2017, label replays); or those of all sites' generators in equal parts
+        (`shared`), where sites differ in how images look rather than in anatomy. Every step then makes all replays
+        afresh; needs the mask made first
     virtual: pairs made between the prompts of two past sites, besides
     """
 
@@ -57,8 +62,9 @@ class ModulationConfig(StrategyConfig):
     consistency: float = Field(default=0.0, ge=0)
     reading: int = Field(default=100, ge=1)
     calibration: int = Field(default=0, ge=0)
+    revision: float | None = Field(default=None, ge=LEAST_LOG_SNR, le=3.0)
     replays: int = Field(default=128, ge=1)
-    masks: Literal["generated", "segmented"] = "generated"
+    masks: Literal["generated", "segmented", "shared"] = "generated"
     virtual: int = Field(default=0, ge=0)
     alignment: AlignmentConfig = AlignmentConfig()
 
@@ -71,10 +77,24 @@ class ModulationConfig(StrategyConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_mingle(self) -> Self:
+        if self.mingles and self.diffusion.order != "mask_first":
+            raise ValueError(
+                "revision and masks: shared need diffusion: {order: mask_first}; "
+                "set it, or leave revision out and masks generated or segmented"
+            )
+        return self
+
     @property
     def rehearses(self) -> bool:
         """Whether a site needs the prompts of the others, to hold on to them."""
         return self.retention in ("replay", "distill")
+
+    @property
+    def mingles(self) -> bool:
+        """Whether other sites have a say in the masks of a site's replays, so that a newcomer changes them."""
+        return self.revision is not None or self.masks == "shared"
 
     def predecessor(self, learnt: Sequence[str], site: str) -> str | None:
         """Return whose prompt and diffusion weights a site begins with, of those that have learnt any, in their order.
@@ -213,23 +233,3 @@ def _rehearsal(
     if config.retention == "distill":
         return distil(before, tokens, *slices_of(arrival.cases))
     return rehearse_replays(before, tokens, config.replays, arrival.seed)
-
-
-def make_replays(
-    config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int
-) -> dict[str, Domain]:
-    """Make `count` pairs with each site's weights; the same weights make the same pairs."""
-    generator = new_generator(config, setting)
-    return {
-        site: Domain(*sample(put(generator, own), count, seed_of(setting.seed, "replay", site)))
-        for site, own in weights.items()
-    }
-
-
-def with_masks(config: ModulationConfig, segmenter: nn.Module, past: Sequence[Domain]) -> Sequence[Domain]:
-    """Return replays of past sites with the masks that settings ask for; segmented ones are float32 in 0..1."""
-    if config.masks == "generated":
-        return past
-    segmenter.eval()
-    with torch.no_grad():
-        return [Domain(domain.images, torch.sigmoid(segmenter(domain.images))) for domain in past]

@@ -7,22 +7,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from sites.seeds import seed_of
 from sites.wire import Weights
 from strategies import Diagnostic, State
 from strategies.common.alignment import Domain
-from strategies.common.denoising import sample
 from strategies.common.diffusion import Generator
 from strategies.common.modulation import (
     SHARED,
     ModulationConfig,
     diffusion_rows,
     in_table,
-    make_replays,
     new_generator,
     rows_of,
     split_names,
 )
+from strategies.common.replays import make_replays, make_virtual
 from strategies.common.retention import put, take
 from strategies.common.segmenter import build_segmenter
 from strategies.common.sequence import Down, SequentialServer, Up
@@ -30,21 +28,6 @@ from strategies.common.state import part_of
 from strategies.setting import Setting
 
 PROBES = 8
-
-
-def make_virtual(
-    config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int, mixes: int = 4
-) -> Domain:
-    """Make `count` pairs of sites that might be: the weights of two sites, mixed at random, `mixes` times."""
-    seed = seed_of(setting.seed, "virtual", len(weights))
-    generator, draws = new_generator(config, setting), torch.Generator().manual_seed(seed)
-    parts = []
-    for mix in range(mixes):
-        one, two = (list(weights.values())[int(row)] for row in torch.randperm(len(weights), generator=draws)[:2])
-        share = 0.2 + 0.6 * float(torch.rand((), generator=draws))
-        between = {name: torch.lerp(one[name], two[name], share) for name in one}
-        parts.append(sample(put(generator, between), -(-count // mixes), seed + mix))
-    return Domain(*(torch.cat(part)[:count] for part in zip(*parts, strict=True)))
 
 
 class PromptBook:
@@ -97,14 +80,14 @@ class PromptBook:
         """Take in what a site released, and measure how far that moved the replays of the others."""
         others = {name: weights for name, weights in self._weights().items() if name != site}
         shared = bool(diffusion) and self._config.retention != "own"
-        before = self._probe(others) if shared else {}
+        moves = shared or self._config.mingles
+        before = self._probe(others) if moves else {}
         self.prompts[site] = dict(prompt)
         if diffusion:
             self.diffusion[SHARED if shared else site] = dict(diffusion)
-        self._made = {} if shared else {name: made for name, made in self._made.items() if name != site}
-        now = self._weights()
-        after = self._probe({name: now[name] for name in others}) if shared else {}
-        moved = {name: float((after[name] - before[name]).square().mean().sqrt()) if shared else 0.0 for name in others}
+        self._made = {} if moves else {name: made for name, made in self._made.items() if name != site}
+        after = self._probe(self._weights()) if moves else {}
+        moved = {name: float((after[name] - before[name]).square().mean().sqrt()) if moves else 0.0 for name in others}
         self.drift = [Diagnostic(name="drift", site=name, index=0, value=value) for name, value in moved.items()]
 
     def replays(self) -> dict[str, Domain]:

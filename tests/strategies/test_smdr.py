@@ -55,7 +55,16 @@ def test_a_run_goes_through_and_only_declared_kinds_leave(
     assert ("diffusion" in released(folder, "B")) is (retention in ("own", "replay", "distill"))
 
 
-@pytest.mark.parametrize("setting", [{"consistency": 1.0, "reading": 2}, {"masks": "segmented"}, {"calibration": 2}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"consistency": 1.0, "reading": 2},
+        {"masks": "segmented"},
+        {"calibration": 2},
+        {"masks": "shared"},
+        {"revision": -1.5},
+    ],
+)
 @pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=SLOW)])
 def test_a_switch_changes_the_result_and_nothing_that_leaves(
     name: str, setting: dict[str, Any], run_tiny: Run, small: Small
@@ -102,6 +111,12 @@ def test_on_site_only_the_drift_is_known_at_the_server(run_tiny: Run, small: Sma
 def test_calibration_where_it_would_do_harm_or_nothing_is_refused(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="calibration: needs"):
         ModulationConfig.model_validate({"calibration": 8, **other})
+
+
+@pytest.mark.parametrize("setting", [{"revision": 0.0}, {"masks": "shared"}])
+def test_masks_that_are_not_made_first_are_neither_revised_nor_shared(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="need diffusion"):
+        ModulationConfig.model_validate({**setting, "diffusion": {"order": "joint"}})
 
 
 @pytest.mark.parametrize(("site", "whose"), [("A", 1.0), ("C", 2.0)])

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from sites.stream import Shape
-from strategies.common.modulation import ModulationConfig, learnt_rows, make_replays, rows_of
+from strategies.common.modulation import ModulationConfig, learnt_rows, rows_of
 from strategies.common.promptbook import PromptBook
+from strategies.common.replays import make_replays
 from strategies.common.retention import Retention
 from strategies.setting import Budget, NetworkConfig, Setting
 
@@ -39,13 +40,27 @@ def filled(settings: ModulationConfig) -> PromptBook:
     return book
 
 
+@pytest.mark.parametrize("masks", [{}, {"revision": -2.0, "masks": "shared"}])
 @pytest.mark.parametrize("retention", ["own", "adapter", "frozen", "replay"])
-def test_a_book_comes_back_with_the_same_replays(retention: Retention) -> None:
-    book, again = filled(config(retention)), PromptBook(config(retention), SETTING)
+def test_a_book_comes_back_with_the_same_replays(retention: Retention, masks: dict[str, object]) -> None:
+    settings = config(retention, **masks)
+    book, again = filled(settings), PromptBook(settings, SETTING)
     again.load_state_dict(book.state_dict())
     assert again.learnt.tolist() == [1, 1, 0]
     for site, domain in book.replays().items():
         assert torch.equal(domain.images, again.replays()[site].images)
+
+
+@pytest.mark.parametrize("masks", [{"revision": -2.0}, {"masks": "shared"}])
+def test_where_others_have_a_say_in_masks_a_newcomer_moves_earlier_replays_and_the_drift_says_how_far(
+    masks: dict[str, object],
+) -> None:
+    book = filled(config(**masks))
+    before = book.replays()["A"]
+    prompt, diffusion = rows_of(book.prompts_for())["B"], book.diffusion_for("B")
+    book.add("C", prompt, {name: value + 0.01 for name, value in diffusion.items()})
+    assert not torch.equal(before.images, book.replays()["A"].images)
+    assert {found.site: found.value > 0 for found in book.drift} == {"A": True, "B": True}
 
 
 @pytest.mark.parametrize(("retention", "same"), [("own", True), ("adapter", True), ("frozen", True), ("replay", False)])
