@@ -51,7 +51,7 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
         rows = [_defined(row) for row in table]
         out.print_json(json.dumps({"replays": str(pictures), "fidelity": rows}))
         return
-    out.print(_table(table))
+    out.print(fidelity_table(table))
     out.print(f"pictures: {pictures}", soft_wrap=True)
 
 
@@ -136,7 +136,7 @@ def _defined(row: Fidelity) -> dict[str, object]:
     return {key: None if isinstance(value, float) and isnan(value) else value for key, value in values}
 
 
-def _table(table: Sequence[Fidelity]) -> Table:
+def fidelity_table(table: Sequence[Fidelity]) -> Table:
     """Return a row for each site that 80 columns hold; the whole of it is in the file."""
     shown = narrow_table("How faithful the replays are (held-out images in brackets)")
     shown.padding = (0, 1, 0, 0)
@@ -147,7 +147,6 @@ def _table(table: Sequence[Fidelity]) -> Table:
     shown.add_column("site", overflow="fold", min_width=4)
     for column in (
         "hits",
-        "real\nmasks",
         "segmenter\nDice",
         "real\nmasks",
         "di-\nverse",
@@ -161,7 +160,6 @@ def _table(table: Sequence[Fidelity]) -> Table:
         shown.add_row(
             escape(row.site),
             f"{short(row.hits, 2)} ({short(row.real_hits, 2)})",
-            short(row.painted_hits, 2),
             f"{short(row.dice, 3)} ({short(row.real_dice, 3)})",
             short(row.painted_dice, 3),
             short(row.diversity, 2),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
+from simulator.fidelity import Fidelity
 from simulator.flower.server_app import Silence
-from simulator.replaying import replay, write_replays
+from simulator.replaying import fidelity_table, replay, write_replays
 from simulator.store import Store
 from sites.errors import UserError
 
@@ -44,12 +49,20 @@ def test_a_generator_that_makes_both_at_once_is_not_asked_for_images_of_masks(ru
     assert table[["painted_hits", "painted_dice", "painted_nearer"]].isna().all(axis=None)
 
 
-def test_pictures_in_colour_with_two_structures_and_a_table_that_80_columns_hold(
+def test_80_columns_hold_the_table() -> None:
+    wide: dict[str, Any] = {field.name: 1.0 for field in fields(Fidelity)}
+    said = io.StringIO()
+    row = Fidelity(**wide | {"site": "north", "replays": 128, "dice": 0.9, "real_dice": 0.9})
+    Console(file=said, width=80).print(fidelity_table([row]))
+    assert "1.00 (1.00)  .900 (.900)  1.000   1.00     1.00    1.00  1.00\N{EN DASH}1.00   1.00" in said.getvalue()
+
+
+def test_pictures_in_colour_with_two_structures(
     run_tiny: Run, small: Small, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = run_tiny(task="fundus", strategy=small("smdr"))
     replay(folder, 3, as_json=False)
-    assert "…" not in capsys.readouterr().out
+    assert "nearer" in capsys.readouterr().out
     with Image.open(folder / "replays" / "A.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
 
