@@ -21,6 +21,7 @@ from simulator.bench.results import Results
 from simulator.bench.scores import SCORES, SEEN, Score
 
 ALPHA = 0.05
+DIGITS = 12
 NAN = float("nan")
 Array = npt.NDArray[np.float64]
 
@@ -167,12 +168,13 @@ def sign_flip(differences: Array, family: int = 1) -> float:
     """Return the two-sided p of the mean of paired differences, under all flips of their signs (Fisher 1935).
 
     Exact to 13 pairs; beyond that 9,999 flips drawn from a fixed seed, more where a large family needs finer ones.
+    Means that differ by rounding alone are ties.
     """
     if len(differences) < 2:
         return 1.0 if len(differences) else NAN
     found = stats.permutation_test(
         (differences,),
-        np.mean,
+        lambda flipped, axis: np.mean(flipped, axis=axis).round(DIGITS),
         permutation_type="samples",
         vectorized=True,
         n_resamples=max(9_999, 200 * family - 1),

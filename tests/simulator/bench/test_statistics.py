@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -48,6 +48,7 @@ def test_too_few_trials_have_no_interval(values: list[float]) -> None:
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=9))
+@example([0.0, 0.0, 0.0, -0.238, -0.055, 0.938, 0.352, -1.0])
 @settings(max_examples=60)
 def test_the_test_counts_every_flip_of_signs(values: list[float]) -> None:
     differences = np.array(values)
