@@ -8,6 +8,7 @@ log of the SNR.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
@@ -185,5 +186,12 @@ def _times(generator: Generator) -> list[int]:
 
 
 def _time_of(level: float) -> int:
+    return int((_levels() - level).abs().argmin())
+
+
+@cache
+def _levels() -> Tensor:
+    """Return the noise level of every time: float32 [TIMESTEPS]."""
     kept = noise_scheduler().alphas_cumprod
-    return int(((kept / (1 - kept)).log() / 2 - level).abs().argmin())
+    levels: Tensor = (kept / (1 - kept)).log() / 2
+    return levels

@@ -45,12 +45,12 @@ class ModulationConfig(StrategyConfig):
         under which a site's prompt is all its own
     revision: noise level (half the log of the SNR) from which the newest site's generator makes past sites' masks anew,
         before their own generators make images for them: it began as those before it ended, so it was taught the
-        longest (try -1 where a site has few slices; none by default). As `shared`, it makes and needs
+        longest (try -1 where a site has few slices; none by default). Every step then makes all replays afresh. Needs
+        the mask made first
     replays: pairs made for each site that has been seen
     masks: of past sites' replays: those that were generated; such as the segmenter finds in the images before a turn
         (`segmented`; so Shin et al., NeurIPS 2017, label replays); or those of all sites' generators in equal parts
-        (`shared`), where sites differ in how images look rather than in anatomy. Every step then makes all replays
-        afresh; needs the mask made first
+        (`shared`), where sites differ in how images look rather than in anatomy; as `revision` in cost and needs
     virtual: pairs made between the prompts of two past sites, besides
     """
 

@@ -18,6 +18,7 @@ from simulator.schedule import Schedule, read_schedule
 from simulator.store import Store
 from sites.gate import Code
 from sites.ledger import read_rows
+from tests.simulator.counted import Counted
 
 Tiny = Callable[..., Path]
 Run = Callable[..., Path]
@@ -118,15 +119,6 @@ def test_joint_training_keeps_earlier_sites_and_runs_under_its_own_policy_alone(
 
 
 def test_progress_counts_every_site_turn(tiny: Tiny, tmp_path: Path) -> None:
-    class Counted(Silence):
-        total = count = 0
-
-        def begin(self, total: int, done: int) -> None:
-            self.total, self.count = total, done
-
-        def advance(self, count: int = 1) -> None:
-            self.count += count
-
     progress = Counted()
     launch(Store.create(tmp_path / "run", read_schedule(tiny())), "local", progress)
     assert progress.count == progress.total == 3 * 3 + 2

@@ -15,10 +15,10 @@ from PIL import Image
 from rich.console import Console
 
 from simulator.fidelity import Fidelity
-from simulator.flower.server_app import Silence
 from simulator.replaying import fidelity_table, replay, write_replays
 from simulator.store import Store
 from sites.errors import UserError
+from tests.simulator.counted import Counted
 
 Run = Callable[..., Path]
 Small = Callable[[str], dict[str, object]]
@@ -65,21 +65,6 @@ def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> 
 
 
 def test_progress_says_what_is_done_and_counts_to_its_end(run_tiny: Run, small: Small) -> None:
-    class Counted(Silence):
-        total = count = 0
-
-        def __init__(self) -> None:
-            self.said: list[str] = []
-
-        def begin(self, total: int, done: int) -> None:
-            self.total, self.count = total, done
-
-        def doing(self, what: str) -> None:
-            self.said.append(what)
-
-        def advance(self, count: int = 1) -> None:
-            self.count += count
-
     progress = Counted()
     write_replays(Store(run_tiny(strategy=small("smdr"))), 3, progress)
     assert progress.count == progress.total == len(progress.said) - 1
