@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -17,15 +15,11 @@ import pytest
 from PIL import Image
 
 from sites.ledger import read_rows
+from tests.simulator.processes import processes_with, start
 
 Tiny = Callable[..., Path]
 Run = Callable[..., Path]
 Wardround = Callable[..., tuple[int, str, str]]
-
-
-def heed_interrupts() -> None:
-    """Undo what a shell does to the commands that it starts in the background, which then ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_run_ends_with_the_scores_and_the_path_of_the_report(
@@ -128,18 +122,6 @@ def test_every_fault_of_a_data_folder_is_listed(wardround: Wardround, tmp_path: 
     assert "did you mean 'structures'" in wardround("sites", "check", "data", "--set", "structurs={}")[2]
 
 
-def processes_with(mark: str) -> list[int]:
-    """Return the processes whose environment holds a mark."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 @pytest.mark.parametrize(
     ("grid", "number"),
@@ -155,25 +137,7 @@ def test_an_interrupt_leaves_a_resumable_folder_and_no_process(
     keys = {"arrivals": list("ABCD"), "budget": {"iterations": 100, "batch": 3}}
     whole = run_tiny("whole", **keys)
     mark, folder = f"WARDROUND_TEST_{uuid.uuid4().hex}", tmp_path / "run"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "simulator.cli",
-            "run",
-            str(tmp_path / "tiny.yaml"),
-            "--grid",
-            grid,
-            "--out",
-            str(folder),
-        ],
-        env={**os.environ, mark: "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it takes no lock
-    )
+    process = start("run", "tiny.yaml", "--grid", grid, "--out", folder, mark=mark, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while len(read_rows(folder / "scores.jsonl")) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ import pytest
 
 from simulator.bench.checking import read_golden
 from simulator.config import shipped
+from tests.simulator.processes import processes_with, start
 
-ROOT = Path(__file__).parents[3]
 TABLES = ("results.csv", "results.parquet", "matrix.csv")
 
 pytestmark = [
@@ -31,18 +30,6 @@ Command = Callable[..., "subprocess.Popen[str]"]
 T = TypeVar("T")
 
 
-def processes_with(mark: str) -> list[int]:
-    """Return the processes whose environment holds a mark."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-        except OSError:
-            continue
-    return found
-
-
 def wait_for(holds: Callable[[], T], process: subprocess.Popen[str] | None = None, seconds: float = 240) -> T:
     """Wait until something holds, while a process goes on; return what held."""
     deadline = time.monotonic() + seconds
@@ -51,11 +38,6 @@ def wait_for(holds: Callable[[], T], process: subprocess.Popen[str] | None = Non
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
     return held
-
-
-def heed_interrupts() -> None:
-    """Undo what a shell does to the commands that it starts in the background, which then ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -72,20 +54,11 @@ def command(suite: Callable[..., Path], mark: str, tmp_path: Path) -> Command:
     """Return a function that starts `wardround bench` on a suite of four trials of some seconds each."""
     path = suite(seeds=2)
 
-    def start(out: str) -> subprocess.Popen[str]:
-        arguments = ["bench", str(path), "--set", "budget.iterations=60", "--out", str(tmp_path / out)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "simulator.cli", *arguments, "--parallel", "2"],
-            env={**os.environ, mark: "1", "PYTHONPATH": str(ROOT)},
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=heed_interrupts,  # noqa: PLW1509 - it takes no lock
-        )
+    def begin(out: str) -> subprocess.Popen[str]:
+        settings = ("--set", "budget.iterations=60", "--out", tmp_path / out, "--parallel", "2")
+        return start("bench", path, *settings, mark=mark, cwd=tmp_path)
 
-    return start
+    return begin
 
 
 def begun(folder: Path) -> list[Path]:
@@ -217,13 +190,6 @@ def test_a_trial_that_hangs_is_failed_goes_on_later_and_holds_up_no_other(
 def test_the_smoke_suite_gives_its_golden_figures(mark: str, tmp_path: Path) -> None:
     golden = shipped("suites")["smoke"].parent / "results" / "smoke.json"
     assert len(read_golden(golden).trials) == 12
-    ended = subprocess.run(
-        [sys.executable, "-m", "simulator.cli", "bench", "smoke", "--check", str(golden)],
-        env={**os.environ, mark: "1", "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    process = start("bench", "smoke", "--check", golden, mark=mark, cwd=tmp_path)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err

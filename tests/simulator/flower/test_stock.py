@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.simulator.processes import ROOT, processes_with
+
 FLWR = Path(sys.executable).parent / "flwr"
 
 
@@ -21,12 +23,9 @@ def flower_home(tmp_path: Path) -> Iterator[Path]:
     """A home for Flower; the SuperLink that `flwr run` leaves behind is stopped at the end."""
     home = tmp_path / "flower-home"
     yield home
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"FLWR_HOME={home}".encode() in environment.read_bytes():
-                os.kill(int(environment.parent.name), signal.SIGTERM)
-        except OSError:
-            continue
+    for number in processes_with(f"FLWR_HOME={home}"):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
 
 
 @pytest.mark.slow
