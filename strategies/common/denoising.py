@@ -79,26 +79,9 @@ def sample(generator: Generator, count: int, seed: int, batch: int = 64) -> tupl
 def sample_masks(generator: Generator, count: int, seed: int, batch: int = 64) -> Tensor:
     """Make `count` masks alone, uint8 [N, S, H, W]: the first stage of `mask_first`."""
     generator.eval()
-    times = _times(generator)
     draws = torch.Generator().manual_seed(seed)
     noise = torch.randn(count, *generator.size, generator=draws)
-    return torch.cat([_masks(generator, part, draws, times) for part in torch.split(noise, batch)]).to(torch.uint8)
-
-
-@torch.no_grad()
-def revise(generator: Generator, masks: Tensor, level: float, seed: int, batch: int = 64) -> Tensor:
-    """Noise masks [N, S, H, W] to a level, and denoise them, uint8: what is coarse stays.
-
-    As SDEdit does with images (Meng et al., ICLR 2022).
-    """
-    generator.eval()
-    draws = torch.Generator().manual_seed(seed)
-    times = times_from(level, _times(generator))
-    kept = noise_scheduler().alphas_cumprod[times[0]]
-    noise = torch.randn(len(masks), *generator.size, generator=draws)
-    image, mask = noise[:, : generator.image_channels], noise[:, generator.image_channels :]
-    begun = torch.cat([image, kept.sqrt() * generator.fold_masks(masks) + (1 - kept).sqrt() * mask], dim=1)
-    return torch.cat([_masks(generator, part, draws, times) for part in torch.split(begun, batch)]).to(torch.uint8)
+    return torch.cat([_masks(generator, part, draws) for part in torch.split(noise, batch)]).to(torch.uint8)
 
 
 @torch.no_grad()
@@ -117,18 +100,18 @@ def paint(generator: Generator, masks: Tensor, seed: int, batch: int = 64) -> tu
 def _denoise(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
     """Turn noise into folded pairs: in one stage, or the masks first and then the images that belong to them."""
     if generator.config.order == "joint":
-        return _solve(draws, noise, _times(generator), lambda state, time: generator(state, time, time))
-    clean = generator.fold_masks(_masks(generator, noise, draws, _times(generator)))
+        return _solve(generator, draws, noise, lambda state, time: generator(state, time, time))
+    clean = generator.fold_masks(_masks(generator, noise, draws))
     return _paint(generator, noise[:, : generator.image_channels], clean, draws)
 
 
-def _masks(generator: Generator, noisy: Tensor, draws: torch.Generator, times: list[int]) -> Tensor:
-    """Turn folded pairs whose masks are as noisy as times[0] into masks, bool [N, S, H, W]; images stay noise."""
+def _masks(generator: Generator, noise: Tensor, draws: torch.Generator) -> Tensor:
+    """Turn the noise of folded pairs into masks, bool [N, S, H, W], beside images that stay noise."""
     split = generator.image_channels
-    image, mask = noisy[:, :split], noisy[:, split:]
-    last = torch.full((len(noisy),), TIMESTEPS - 1)
+    image, mask = noise[:, :split], noise[:, split:]
+    last = torch.full((len(noise),), TIMESTEPS - 1)
     mask = _solve(
-        draws, mask, times, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
+        generator, draws, mask, lambda state, time: generator(torch.cat([image, state], 1), last, time)[:, split:]
     )
     return pixel_shuffle(mask, generator.config.unshuffle) > 0
 
@@ -137,18 +120,15 @@ def _paint(generator: Generator, noise: Tensor, clean: Tensor, draws: torch.Gene
     """Turn noise into the images of clean masks, both folded; return the pairs."""
     split, first = generator.image_channels, torch.zeros(len(noise), dtype=torch.long)
     image = _solve(
-        draws,
-        noise,
-        _times(generator),
-        lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split],
+        generator, draws, noise, lambda state, time: generator(torch.cat([state, clean], 1), time, first)[:, :split]
     )
     return torch.cat([image, clean], dim=1)
 
 
 def _solve(
-    draws: torch.Generator, state: Tensor, times: list[int], velocity: Callable[[Tensor, Tensor], Tensor]
+    generator: Generator, draws: torch.Generator, state: Tensor, velocity: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
-    """Take a state from noise to a picture with a few steps, from time to time, of a stochastic solver.
+    """Take a state from noise to a picture with a few steps, from noise level to noise level, of a stochastic solver.
 
     Fresh noise in each step makes good in part what the steps before got wrong. No step is spent where nothing is
     decided yet, nor where the network, which is hardly taught there, would leave grain of its own.
@@ -159,7 +139,7 @@ def _solve(
         prediction_type="v_prediction",
         algorithm_type="sde-dpmsolver++",
     )
-    solver.set_timesteps(timesteps=times)
+    solver.set_timesteps(timesteps=sampling_times(generator.config.sampling_steps, generator.config.clearest))
     for time in solver.timesteps:
         here = torch.full((len(state),), int(time))
         state = solver.step(velocity(state, here), time, state, generator=draws).prev_sample
@@ -172,21 +152,7 @@ def sampling_times(steps: int, clearest: float) -> list[int]:
     Where there are so many steps that two would share a time, there are fewer.
     """
     wanted = torch.linspace(LEAST_LOG_SNR, clearest, steps)
-    return [TIMESTEPS - 1, *sorted({_time_of(float(one)) for one in wanted[1:]}, reverse=True)]
-
-
-def times_from(level: float, times: list[int]) -> list[int]:
-    """Return the times of the steps that are left from a noise level on."""
-    begin = _time_of(level)
-    return [begin, *(time for time in times if time < begin)]
-
-
-def _times(generator: Generator) -> list[int]:
-    return sampling_times(generator.config.sampling_steps, generator.config.clearest)
-
-
-def _time_of(level: float) -> int:
-    return int((_levels() - level).abs().argmin())
+    return [TIMESTEPS - 1, *sorted({int((_levels() - one).abs().argmin()) for one in wanted[1:]}, reverse=True)]
 
 
 @cache

@@ -20,7 +20,6 @@ from strategies import State, StrategyConfig
 from strategies.common.alignment import AlignmentConfig
 from strategies.common.calibration import calibrate
 from strategies.common.consistency import Consistency
-from strategies.common.denoising import LEAST_LOG_SNR
 from strategies.common.diffusion import DiffusionConfig, Generator, build_generator, deep_prompt_names
 from strategies.common.retention import Rehearsal, Retention, distil, fit, put, rehearse_replays, take
 from strategies.common.segmenter import build_segmenter, slices_of, train_segmenter
@@ -43,14 +42,13 @@ class ModulationConfig(StrategyConfig):
     calibration: masks that a site makes, in each of a few rounds, so that its replays hold as much of each structure as
         its own do (try 64 where a site has few slices; none by default). Needs the mask made first, and a retention
         under which a site's prompt is all its own
-    revision: noise level (half the log of the SNR) from which the newest site's generator makes past sites' masks anew,
-        before their own generators make images for them: it began as those before it ended, so it was taught the
-        longest (try -1 where a site has few slices; none by default). Every step then makes all replays afresh. Needs
-        the mask made first
+    consensus: share of the way to the mean of all sites' generators by which a site's is moved to make the masks of its
+        replays, before its own makes images for them (0..1; try .25 where a site has few slices; none by default).
+        Every step then makes all replays afresh. Needs the mask made first
     replays: pairs made for each site that has been seen
     masks: of past sites' replays: those that were generated; such as the segmenter finds in the images before a turn
         (`segmented`; so Shin et al., NeurIPS 2017, label replays); or those of all sites' generators in equal parts
-        (`shared`), where sites differ in how images look rather than in anatomy; as `revision` in cost and needs
+        (`shared`), where sites differ in how images look rather than in anatomy; as `consensus` in cost and needs
     virtual: pairs made between the prompts of two past sites, besides
     """
 
@@ -62,7 +60,7 @@ class ModulationConfig(StrategyConfig):
     consistency: float = Field(default=0.0, ge=0)
     reading: int = Field(default=100, ge=1)
     calibration: int = Field(default=0, ge=0)
-    revision: float | None = Field(default=None, ge=LEAST_LOG_SNR, le=3.0)
+    consensus: float = Field(default=0.0, ge=0, le=1)
     replays: int = Field(default=128, ge=1)
     masks: Literal["generated", "segmented", "shared"] = "generated"
     virtual: int = Field(default=0, ge=0)
@@ -81,8 +79,8 @@ class ModulationConfig(StrategyConfig):
     def _can_mingle(self) -> Self:
         if self.mingles and self.diffusion.order != "mask_first":
             raise ValueError(
-                "revision and masks: shared need diffusion: {order: mask_first}; "
-                "set it, or leave revision out and masks generated or segmented"
+                "consensus and masks: shared need diffusion: {order: mask_first}; "
+                "set it, or leave consensus out and masks generated or segmented"
             )
         return self
 
@@ -94,7 +92,7 @@ class ModulationConfig(StrategyConfig):
     @property
     def mingles(self) -> bool:
         """Whether other sites have a say in the masks of a site's replays, so that a newcomer changes them."""
-        return self.revision is not None or self.masks == "shared"
+        return self.consensus > 0 or self.masks == "shared"
 
     def predecessor(self, learnt: Sequence[str], site: str) -> str | None:
         """Return whose prompt and diffusion weights a site begins with, of those that have learnt any, in their order.

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from sites.seeds import seed_of
 from sites.wire import Weights
 from strategies.common.alignment import Domain
-from strategies.common.denoising import paint, revise, sample, sample_masks
+from strategies.common.averaging import weighted_average
+from strategies.common.denoising import paint, sample, sample_masks
 from strategies.common.modulation import ModulationConfig, new_generator
 from strategies.common.retention import put
 from strategies.setting import Setting
@@ -19,26 +20,33 @@ from strategies.setting import Setting
 def make_replays(
     config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int
 ) -> dict[str, Domain]:
-    """Make `count` pairs with each site's weights; the same weights make the same pairs.
-
-    `weights` come in the order of arrival: the last are those that revise masks.
-    """
+    """Make `count` pairs with each site's weights; the same weights make the same pairs."""
     generator = new_generator(config, setting)
     seeds = {site: seed_of(setting.seed, "replay", site) for site in weights}
     if not config.mingles:
         return {site: Domain(*sample(put(generator, own), count, seeds[site])) for site, own in weights.items()}
-    masks = {site: sample_masks(put(generator, own), count, seeds[site]) for site, own in weights.items()}
-    if config.revision is not None and weights:
-        *past, newest = weights
-        put(generator, weights[newest])
-        masks |= {
-            site: revise(generator, masks[site], config.revision, seed_of(setting.seed, "revision", site))
-            for site in past
-        }
+    masks = {
+        site: sample_masks(put(generator, moved), count, seeds[site])
+        for site, moved in _gathered(weights, config.consensus).items()
+    }
     if config.masks == "shared":
         masks = _dealt(masks)
     return {
         site: Domain(*paint(put(generator, own), masks[site], seed_of(setting.seed, "painting", site)))
+        for site, own in weights.items()
+    }
+
+
+def _gathered(weights: Mapping[str, Weights], share: float) -> Mapping[str, Weights]:
+    """Move everyone's weights by a share of the way to their mean.
+
+    As those of networks that began at the same place may be averaged (Wortsman et al., ICML 2022, "model soups").
+    """
+    if not (weights and share):
+        return weights
+    mean = weighted_average(list(weights.values()), [1.0] * len(weights))
+    return {
+        site: {name: torch.lerp(value, mean[name], share) for name, value in own.items()}
         for site, own in weights.items()
     }
 

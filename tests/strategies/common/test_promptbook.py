@@ -40,7 +40,7 @@ def filled(settings: ModulationConfig) -> PromptBook:
     return book
 
 
-@pytest.mark.parametrize("masks", [{}, {"revision": -2.0, "masks": "shared"}])
+@pytest.mark.parametrize("masks", [{}, {"consensus": 0.5, "masks": "shared"}])
 @pytest.mark.parametrize("retention", ["own", "adapter", "frozen", "replay"])
 def test_a_book_comes_back_with_the_same_replays(retention: Retention, masks: dict[str, object]) -> None:
     settings = config(retention, **masks)
@@ -51,14 +51,14 @@ def test_a_book_comes_back_with_the_same_replays(retention: Retention, masks: di
         assert torch.equal(domain.images, again.replays()[site].images)
 
 
-@pytest.mark.parametrize("masks", [{"revision": -2.0}, {"masks": "shared"}])
+@pytest.mark.parametrize("masks", [{"consensus": 0.5}, {"masks": "shared"}])
 def test_where_others_have_a_say_in_masks_a_newcomer_moves_earlier_replays_and_the_drift_says_how_far(
     masks: dict[str, object],
 ) -> None:
     book = filled(config(**masks))
     before = book.replays()["A"]
     prompt, diffusion = rows_of(book.prompts_for())["B"], book.diffusion_for("B")
-    book.add("C", prompt, {name: value + 0.01 for name, value in diffusion.items()})
+    book.add("C", prompt, {name: value - 0.3 for name, value in diffusion.items()})
     assert not torch.equal(before.images, book.replays()["A"].images)
     assert {found.site: found.value > 0 for found in book.drift} == {"A": True, "B": True}
 

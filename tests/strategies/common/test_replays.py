@@ -15,7 +15,7 @@ from strategies.common.retention import put
 from strategies.setting import Setting
 
 COUNT = 5
-REVISED = {"revision": -2.0}
+AGREED = {"consensus": 0.5}
 
 
 def config(**changed: object) -> ModulationConfig:
@@ -36,7 +36,7 @@ def same(one: Domain, other: Domain) -> bool:
     return torch.equal(one.images, other.images) and torch.equal(one.masks, other.masks)
 
 
-@pytest.mark.parametrize(("changed", "kept"), [({}, True), (REVISED, False), ({"masks": "shared"}, False)])
+@pytest.mark.parametrize(("changed", "kept"), [({}, True), (AGREED, False), ({"masks": "shared"}, False)])
 def test_a_newcomer_has_a_say_in_earlier_replays_where_settings_let_it(
     changed: dict[str, object], kept: bool, plain: Setting
 ) -> None:
@@ -45,12 +45,18 @@ def test_a_newcomer_has_a_say_in_earlier_replays_where_settings_let_it(
     assert not same(one["B"], other["B"])
 
 
-def test_the_newest_site_revises_the_masks_of_others_and_not_its_own(plain: Setting) -> None:
-    alone, after = made(plain, REVISED, B=0.02), made(plain, REVISED, A=0.0, B=0.02)
-    assert same(alone["B"], after["B"])
-    first, second = (made(plain, REVISED, A=shift, B=0.02) for shift in (0.0, 0.01))
-    assert same(first["B"], second["B"]), "an earlier one has no say in it"
-    assert not torch.equal(first["A"].images, second["A"].images), "an earlier one's look is its own"
+def test_at_full_consensus_masks_are_those_of_the_mean_generator_and_looks_are_each_sites_own(plain: Setting) -> None:
+    sites, seed = {"A": 0.0, "B": 0.02, "C": 0.04}, seed_of(plain.seed, "replay", "A")
+    found = made(plain, {"consensus": 1.0}, **sites)
+    generator, own = new_generator(config(), plain), weights(plain, sites)
+    masks = sample_masks(put(generator, own["B"]), COUNT, seed)
+    agreed = Domain(*paint(put(generator, own["A"]), masks, seed_of(plain.seed, "painting", "A")))
+    assert torch.equal(found["A"].masks, agreed.masks), "B lies midway between A and C"
+    assert torch.allclose(found["A"].images, agreed.images, atol=1e-4)
+
+
+def test_one_site_agrees_with_itself(plain: Setting) -> None:
+    assert torch.equal(made(plain, AGREED, A=0.02)["A"].masks, made(plain, {"masks": "shared"}, A=0.02)["A"].masks)
 
 
 def test_shared_masks_are_everyones_and_each_is_shown_once(plain: Setting) -> None:
