@@ -42,13 +42,10 @@ class ModulationConfig(StrategyConfig):
     calibration: masks that a site makes, in each of a few rounds, so that its replays hold as much of each structure as
         its own do (try 64 where a site has few slices; none by default). Needs the mask made first, and a retention
         under which a site's prompt is all its own
-    consensus: share of the way to the mean of all sites' generators by which a site's is moved to make the masks of its
-        replays, before its own makes images for them (0..1; try .25 where a site has few slices; none by default).
-        Every step then makes all replays afresh. Needs the mask made first
     replays: pairs made for each site that has been seen
     masks: of past sites' replays: those that were generated; such as the segmenter finds in the images before a turn
         (`segmented`; so Shin et al., NeurIPS 2017, label replays); or those of all sites' generators in equal parts
-        (`shared`), where sites differ in how images look rather than in anatomy; as `consensus` in cost and needs
+        (`shared`), where sites differ in how images look rather than in anatomy. This needs the mask made first
     virtual: pairs made between the prompts of two past sites, besides
     """
 
@@ -60,7 +57,6 @@ class ModulationConfig(StrategyConfig):
     consistency: float = Field(default=0.0, ge=0)
     reading: int = Field(default=100, ge=1)
     calibration: int = Field(default=0, ge=0)
-    consensus: float = Field(default=0.0, ge=0, le=1)
     replays: int = Field(default=128, ge=1)
     masks: Literal["generated", "segmented", "shared"] = "generated"
     virtual: int = Field(default=0, ge=0)
@@ -76,11 +72,10 @@ class ModulationConfig(StrategyConfig):
         return self
 
     @model_validator(mode="after")
-    def _can_mingle(self) -> Self:
-        if self.mingles and self.diffusion.order != "mask_first":
+    def _can_share_masks(self) -> Self:
+        if self.masks == "shared" and self.diffusion.order != "mask_first":
             raise ValueError(
-                "consensus and masks: shared need diffusion: {order: mask_first}; "
-                "set it, or leave consensus out and masks generated or segmented"
+                "masks: shared needs diffusion: {order: mask_first}; set it, or choose masks: generated or segmented"
             )
         return self
 
@@ -88,11 +83,6 @@ class ModulationConfig(StrategyConfig):
     def rehearses(self) -> bool:
         """Whether a site needs the prompts of the others, to hold on to them."""
         return self.retention in ("replay", "distill")
-
-    @property
-    def mingles(self) -> bool:
-        """Whether other sites have a say in the masks of a site's replays, so that a newcomer changes them."""
-        return self.consensus > 0 or self.masks == "shared"
 
     def predecessor(self, learnt: Sequence[str], site: str) -> str | None:
         """Return whose prompt and diffusion weights a site begins with, of those that have learnt any, in their order.

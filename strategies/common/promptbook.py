@@ -20,7 +20,7 @@ from strategies.common.modulation import (
     rows_of,
     split_names,
 )
-from strategies.common.replays import make_replays, make_virtual
+from strategies.common.replays import Made, make_own, make_replays, make_virtual
 from strategies.common.retention import put, take
 from strategies.common.segmenter import build_segmenter
 from strategies.common.sequence import Down, SequentialServer, Up
@@ -42,7 +42,7 @@ class PromptBook:
         self.prompts: dict[str, State] = {}
         self.diffusion: dict[str, State] = {}
         self.drift: list[Diagnostic] = []
-        self._made: dict[str, Domain] = {}
+        self._made: Made = {}
 
     @property
     def learnt(self) -> Tensor:
@@ -80,14 +80,13 @@ class PromptBook:
         """Take in what a site released, and measure how far that moved the replays of the others."""
         others = {name: weights for name, weights in self._weights().items() if name != site}
         shared = bool(diffusion) and self._config.retention != "own"
-        moves = shared or self._config.mingles
-        before = self._probe(others) if moves else {}
+        before = self._probe(others) if shared else {}
         self.prompts[site] = dict(prompt)
         if diffusion:
             self.diffusion[SHARED if shared else site] = dict(diffusion)
-        self._made = {} if moves else {name: made for name, made in self._made.items() if name != site}
-        after = self._probe(self._weights()) if moves else {}
-        moved = {name: float((after[name] - before[name]).square().mean().sqrt()) if moves else 0.0 for name in others}
+        self._made = {} if shared else {whose: made for whose, made in self._made.items() if site not in whose}
+        after = self._probe(self._weights()) if shared else {}
+        moved = {name: float((after[name] - before[name]).square().mean().sqrt()) if shared else 0.0 for name in others}
         self.drift = [Diagnostic(name="drift", site=name, index=0, value=value) for name, value in moved.items()]
 
     def replays(self) -> dict[str, Domain]:
@@ -95,9 +94,7 @@ class PromptBook:
 
         What a later site can't change is made once.
         """
-        stale = {site: weights for site, weights in self._weights().items() if site not in self._made}
-        self._made |= make_replays(self._config, self._setting, stale, self._config.replays)
-        return {site: self._made[site] for site in self._setting.sites if site in self.prompts}
+        return make_replays(self._config, self._setting, self._weights(), self._config.replays, self._made)
 
     def virtual(self) -> list[Domain]:
         """Return the pairs between past sites as a domain of their own, where settings and sites allow it."""
@@ -132,7 +129,7 @@ class PromptBook:
         }
 
     def _probe(self, weights: Mapping[str, Weights]) -> dict[str, Tensor]:
-        made = make_replays(self._config, self._setting, weights, PROBES)
+        made = make_own(self._config, self._setting, weights, PROBES)
         return {site: domain.images for site, domain in made.items()}
 
 

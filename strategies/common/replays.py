@@ -5,59 +5,79 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sites.seeds import seed_of
 from sites.wire import Weights
 from strategies.common.alignment import Domain
-from strategies.common.averaging import weighted_average
 from strategies.common.denoising import paint, sample, sample_masks
+from strategies.common.diffusion import Generator
 from strategies.common.modulation import ModulationConfig, new_generator
 from strategies.common.retention import put
 from strategies.setting import Setting
 
+CHUNK = 16
+Made = dict[tuple[str, str], Domain]
+
 
 def make_replays(
+    config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int, made: Made | None = None
+) -> dict[str, Domain]:
+    """Make `count` pairs for each site, as `config.masks` says; the same weights make the same pairs.
+
+    made: pairs made before with the same weights, by whose look and whose masks they have; new ones are added
+    """
+    made = {} if made is None else made
+    if config.masks == "shared":
+        return _with_shared_masks(config, setting, weights, count, made)
+    new = {site: own for site, own in weights.items() if (site, site) not in made}
+    made |= {(site, site): pairs for site, pairs in make_own(config, setting, new, count).items()}
+    return {site: made[site, site] for site in weights}
+
+
+def make_own(
     config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int
 ) -> dict[str, Domain]:
-    """Make `count` pairs with each site's weights; the same weights make the same pairs."""
+    """Make `count` pairs with each site's weights, image and mask."""
     generator = new_generator(config, setting)
-    seeds = {site: seed_of(setting.seed, "replay", site) for site in weights}
-    if not config.mingles:
-        return {site: Domain(*sample(put(generator, own), count, seeds[site])) for site, own in weights.items()}
-    masks = {
-        site: sample_masks(put(generator, moved), count, seeds[site])
-        for site, moved in _gathered(weights, config.consensus).items()
-    }
-    if config.masks == "shared":
-        masks = _dealt(masks)
     return {
-        site: Domain(*paint(put(generator, own), masks[site], seed_of(setting.seed, "painting", site)))
+        site: Domain(*sample(put(generator, own), count, seed_of(setting.seed, "replay", site)))
         for site, own in weights.items()
     }
 
 
-def _gathered(weights: Mapping[str, Weights], share: float) -> Mapping[str, Weights]:
-    """Move everyone's weights by a share of the way to their mean.
+def _with_shared_masks(
+    config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int, made: Made
+) -> dict[str, Domain]:
+    """Make images with each site's look for masks of everyone's generators, in equal parts.
 
-    As those of networks that began at the same place may be averaged (Wortsman et al., ICML 2022, "model soups").
+    With each newcomer the parts are fewer, so of pairs made before some fall away, and none is made again.
     """
-    if not (weights and share):
-        return weights
-    mean = weighted_average(list(weights.values()), [1.0] * len(weights))
-    return {
-        site: {name: torch.lerp(value, mean[name], share) for name, value in own.items()}
-        for site, own in weights.items()
-    }
+    generator, sites, mixed = new_generator(config, setting), len(weights), {}
+    for row, look in enumerate(weights):
+        parts = []
+        for column, other in enumerate(weights):
+            if (look, other) not in made:
+                made[look, other] = _borrow(generator, setting, weights, (look, other), -(-count // sites))
+            pairs, wanted = made[look, other], (count + (row + column) % sites) // sites
+            parts.append((pairs.images[:wanted], pairs.masks[:wanted], torch.arange(wanted)))
+        images, masks, places = (torch.cat(part) for part in zip(*parts, strict=True))
+        in_turn = places.argsort(stable=True)
+        mixed[look] = Domain(images[in_turn], masks[in_turn])
+    return mixed
 
 
-def _dealt(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Deal out everyone's masks [N, S, H, W]: each site gets N again, as many of one site's as of another's."""
-    sites = len(masks)
-    return {
-        site: torch.cat([one[(row + other) % sites :: sites] for other, one in enumerate(masks.values())])
-        for row, site in enumerate(masks)
-    }
+def _borrow(
+    generator: Generator, setting: Setting, weights: Mapping[str, Weights], whose: tuple[str, str], least: int
+) -> Domain:
+    """Make images with one site's look for another's masks, in whole chunks: the first are the same, however many."""
+    look, other = whose
+    parts = []
+    for chunk in range(-(-least // CHUNK)):
+        seeds = [seed_of(setting.seed, part, *whose, chunk) for part in ("borrowed masks", "painting")]
+        masks = sample_masks(put(generator, weights[other]), CHUNK, seeds[0])
+        parts.append(paint(put(generator, weights[look]), masks, seeds[1]))
+    return Domain(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def make_virtual(

@@ -62,7 +62,6 @@ def test_a_run_goes_through_and_only_declared_kinds_leave(
         {"masks": "segmented"},
         {"calibration": 2},
         {"masks": "shared"},
-        {"consensus": 0.5},
     ],
 )
 @pytest.mark.parametrize("name", ["smdr", pytest.param("smdr_onsite", marks=SLOW)])
@@ -113,10 +112,9 @@ def test_calibration_where_it_would_do_harm_or_nothing_is_refused(other: dict[st
         ModulationConfig.model_validate({"calibration": 8, **other})
 
 
-@pytest.mark.parametrize("setting", [{"consensus": 0.5}, {"masks": "shared"}])
-def test_masks_that_are_not_made_first_are_neither_shared_nor_agreed_on(setting: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="need diffusion"):
-        ModulationConfig.model_validate({**setting, "diffusion": {"order": "joint"}})
+def test_masks_that_are_not_made_first_are_not_shared() -> None:
+    with pytest.raises(ValueError, match="masks: shared needs"):
+        ModulationConfig.model_validate({"masks": "shared", "diffusion": {"order": "joint"}})
 
 
 @pytest.mark.parametrize(("site", "whose"), [("A", 1.0), ("C", 2.0)])

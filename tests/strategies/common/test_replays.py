@@ -10,12 +10,12 @@ from strategies import State
 from strategies.common.alignment import Domain
 from strategies.common.denoising import paint, sample_masks
 from strategies.common.modulation import ModulationConfig, new_generator
-from strategies.common.replays import make_replays
+from strategies.common.replays import CHUNK, Made, make_replays
 from strategies.common.retention import put
 from strategies.setting import Setting
 
 COUNT = 5
-AGREED = {"consensus": 0.5}
+SHARED = {"masks": "shared"}
 
 
 def config(**changed: object) -> ModulationConfig:
@@ -36,38 +36,44 @@ def same(one: Domain, other: Domain) -> bool:
     return torch.equal(one.images, other.images) and torch.equal(one.masks, other.masks)
 
 
-@pytest.mark.parametrize(("changed", "kept"), [({}, True), (AGREED, False), ({"masks": "shared"}, False)])
-def test_a_newcomer_has_a_say_in_earlier_replays_where_settings_let_it(
-    changed: dict[str, object], kept: bool, plain: Setting
-) -> None:
-    one, other = (made(plain, changed, A=0.0, B=shift) for shift in (0.02, -0.02))
-    assert same(one["A"], other["A"]) is kept
-    assert not same(one["B"], other["B"])
+def drawn_for(setting: Setting, look: str, other: str, **shifts: float) -> Domain:
+    """Return a chunk of images with a site's look for another's masks, made by hand."""
+    own, generator = weights(setting, shifts), new_generator(config(), setting)
+    seeds = [seed_of(setting.seed, part, look, other, 0) for part in ("borrowed masks", "painting")]
+    masks = sample_masks(put(generator, own[other]), CHUNK, seeds[0])
+    return Domain(*paint(put(generator, own[look]), masks, seeds[1]))
 
 
-def test_at_full_consensus_masks_are_those_of_the_mean_generator_and_looks_are_each_sites_own(plain: Setting) -> None:
-    sites, seed = {"A": 0.0, "B": 0.02, "C": 0.04}, seed_of(plain.seed, "replay", "A")
-    found = made(plain, {"consensus": 1.0}, **sites)
-    generator, own = new_generator(config(), plain), weights(plain, sites)
-    masks = sample_masks(put(generator, own["B"]), COUNT, seed)
-    agreed = Domain(*paint(put(generator, own["A"]), masks, seed_of(plain.seed, "painting", "A")))
-    assert torch.equal(found["A"].masks, agreed.masks), "B lies midway between A and C"
-    assert torch.allclose(found["A"].images, agreed.images, atol=1e-4)
+def test_with_masks_of_its_own_a_newcomer_leaves_earlier_replays_alone(plain: Setting) -> None:
+    assert same(made(plain, {}, A=0.0)["A"], made(plain, {}, A=0.0, B=0.02)["A"])
 
 
-def test_one_site_agrees_with_itself(plain: Setting) -> None:
-    assert torch.equal(made(plain, AGREED, A=0.02)["A"].masks, made(plain, {"masks": "shared"}, A=0.02)["A"].masks)
-
-
-def test_shared_masks_are_everyones_and_each_is_shown_once(plain: Setting) -> None:
+def test_shared_masks_are_everyones_in_equal_parts_and_the_looks_each_sites_own(plain: Setting) -> None:
     sites = {"A": 0.0, "B": 0.02, "C": -0.02}
-    found = made(plain, {"masks": "shared"}, **sites)
-    assert {len(domain.masks) for domain in found.values()} == {COUNT}
-    assert not same(found["A"], made(plain, {"masks": "shared"}, A=0.0)["A"])
-    generator = new_generator(config(), plain)
-    drawn = [
-        paint(generator, sample_masks(put(generator, own), COUNT, seed_of(plain.seed, "replay", site)), seed=0)[1]
-        for site, own in weights(plain, sites).items()
-    ]
-    everyones = sorted(map(tuple, torch.cat(drawn).flatten(1).tolist()))
-    assert everyones == sorted(map(tuple, torch.cat([domain.masks for domain in found.values()]).flatten(1).tolist()))
+    found = made(plain, SHARED, **sites)
+    assert {len(pairs.images) for pairs in found.values()} == {len(pairs.masks) for pairs in found.values()} == {COUNT}
+    for look, pairs in found.items():
+        theirs = [drawn_for(plain, look, other, **sites) for other in sites]
+        counts = [sum(any(torch.equal(one, each) for each in of.images) for one in pairs.images) for of in theirs]
+        assert sorted(counts) == [1, 2, 2]
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_shared_replays_are_the_same_whether_made_before_or_at_once(count: int, plain: Setting) -> None:
+    kept: Made = {}
+    sites: dict[str, float] = {}
+    for site, shift in {"A": 0.0, "B": 0.02, "C": -0.02}.items():
+        sites[site] = shift
+        own, settings = weights(plain, sites), config(**SHARED)
+        in_turn = make_replays(settings, plain, own, count, kept)
+        at_once = make_replays(settings, plain, own, count)
+        assert all(same(in_turn[one], at_once[one]) for one in sites)
+
+
+def test_no_pair_is_made_twice(plain: Setting) -> None:
+    kept: Made = {}
+    make_replays(config(**SHARED), plain, weights(plain, {"A": 0.0}), COUNT, kept)
+    first = kept["A", "A"]
+    make_replays(config(**SHARED), plain, weights(plain, {"A": 0.0, "B": 0.02}), COUNT, kept)
+    assert kept["A", "A"] is first
+    assert set(kept) == {("A", "A"), ("A", "B"), ("B", "A"), ("B", "B")}
