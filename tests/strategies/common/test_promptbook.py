@@ -51,7 +51,7 @@ def test_a_book_comes_back_with_the_same_replays(retention: Retention, masks: di
         assert torch.equal(domain.images, again.replays()[site].images)
 
 
-def test_with_shared_masks_a_newcomers_come_into_earlier_replays_and_no_generator_drifts() -> None:
+def test_masks_of_a_newcomer_come_into_earlier_replays_where_they_are_shared_and_no_generator_drifts() -> None:
     book = filled(config(masks="shared"))
     before = book.replays()["A"]
     prompt, diffusion = rows_of(book.prompts_for())["B"], book.diffusion_for("B")
