@@ -15,10 +15,13 @@ COMMAND = (sys.executable, str(Path(sys.executable).with_name("wardround")))
 
 
 def start(*arguments: object, mark: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start the command in a folder, as the first of its process group, with a mark in its environment."""
+    """Start the command in a folder, as the first of its process group, with a mark in its environment.
+
+    It finds modules in that folder, as those of a user who names it in PYTHONPATH.
+    """
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
-        env={**os.environ, mark: "1", "PYTHONPATH": str(ROOT)},
+        env={**os.environ, mark: "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(cwd)])},
         cwd=cwd,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
