@@ -152,11 +152,18 @@ def audit(
 def replay(
     folder: Annotated[Path, typer.Argument(help="A run folder of a strategy that makes replays, or a bench folder.")],
     count: Annotated[int, typer.Option(min=2, help="Replays to make for each site.")] = 64,
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=1, help="Held-out cases of each site to judge by; as many as the run scores, if not given."),
+    ] = None,
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Show replays of every past site beside real images, and measure how faithful they are.
 
-    Of a bench, those of every trial that is done, and their means.
+    Of a bench, those of every trial that is done and was not measured before, and the means of all.
+
+    With few held-out cases it is left to chance how near replays seem to lie to training images: where the source has
+    more than the run scores, ask for them.
     """
     from simulator.terminal import loading
 
@@ -168,7 +175,7 @@ def replay(
             from simulator.bench.replaying import replay_bench as show
 
     demand_networks(folder)
-    show(folder, count, as_json=output is Format.JSON)
+    show(folder, count, held_out, as_json=output is Format.JSON)
 
 
 @app.command()

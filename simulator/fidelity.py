@@ -53,6 +53,7 @@ class Fidelity:
     """How one site's replays compare with its held-out images.
 
     replays: how many were measured
+    patients: how many held-out patients they were held against
     hits, real_hits: share of replays, and of held-out images, that site classifiers assign to the site (0..1); those of
         replays vote, and a held-out image is judged by one that doesn't know its patient
     painted_hits: the same, by vote, of images that the generator made for the masks of held-out pairs: where it is near
@@ -76,6 +77,7 @@ class Fidelity:
 
     site: str
     replays: int
+    patients: int
     hits: float
     real_hits: float
     painted_hits: float
@@ -113,6 +115,7 @@ class Judges:
         return Fidelity(
             site=name,
             replays=len(replayed.images),
+            patients=len(set(site.patients)),
             hits=self._hits(replayed.images, row),
             real_hits=float(self.panel.held_out_hits(held_out.images, site.patients, row).float().mean()),
             painted_hits=painted_hits,

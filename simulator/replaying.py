@@ -35,14 +35,17 @@ ACROSS = 10
 FOLDER, OVERVIEW, FIDELITY = "replays", "all.png", "fidelity.csv"
 
 
-def replay(folder: Path, count: int, *, as_json: bool) -> None:
+def replay(folder: Path, count: int, held_out: int | None, *, as_json: bool) -> None:
     """Write `RUN/replays/`: a grid of pictures for each past site, and the fidelity of its replays.
+
+    They are judged by so many held-out cases of a site, or by all where it has fewer; by those that the run scores
+    where none is given.
 
     Raises `UserError` where the run's strategy makes no replays, or none yet.
     """
     store = Store(folder)
     with progress_bar() as bar:
-        table = write_replays(store, count, bar)
+        table = write_replays(store, count, held_out, bar)
     if not table:
         name = store.schedule().config.strategy.name
         raise UserError(f"{folder}: holds no replays; '{name}' makes none, or no site has learnt yet (try smdr)")
@@ -55,16 +58,17 @@ def replay(folder: Path, count: int, *, as_json: bool) -> None:
     out.print(f"pictures: {pictures}", soft_wrap=True)
 
 
-def write_replays(store: Store, count: int, progress: Progress) -> list[Fidelity]:
+def write_replays(store: Store, count: int, held_out: int | None, progress: Progress) -> list[Fidelity]:
     """Measure `count` replays of each past site of a run, and write table and pictures; nothing where it has none."""
     schedule = store.schedule()
+    held_out = schedule.config.cases.held_out if held_out is None else held_out
     server = schedule.new_server()
     store.load(server)
     progress.doing("making replays")
     with seeded(schedule.setting.seed):
         generators = server.generators()
         sites = {
-            site: _pictures(schedule, site, Pictures(*pairs), generators.get(site))
+            site: _pictures(schedule, site, held_out, Pictures(*pairs), generators.get(site))
             for site, pairs in server.replays(count).items()
         }
         if not sites:
@@ -74,10 +78,12 @@ def write_replays(store: Store, count: int, progress: Progress) -> list[Fidelity
     return table
 
 
-def _pictures(schedule: Schedule, site: str, replayed: Pictures, generator: Generator | None) -> SitePictures:
+def _pictures(
+    schedule: Schedule, site: str, count: int, replayed: Pictures, generator: Generator | None
+) -> SitePictures:
     visits = schedule.timeline.visits[site]
     trained = [case for visit in visits for case in schedule.source.train(site, visit.first, visit.count)]
-    cases = list(schedule.source.held_out(site, schedule.config.cases.held_out))
+    cases = list(schedule.source.held_out(site, count))
     held_out = Pictures(*slices_of(cases))
     return SitePictures(
         trained=Pictures(*slices_of(trained)),

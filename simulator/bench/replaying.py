@@ -25,7 +25,7 @@ NARROWEST = 6
 OF_TRIAL = ("trial", "schedule", "strategy", "order", "seed")
 
 
-def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
+def replay_bench(folder: Path, count: int, held_out: int | None, *, as_json: bool) -> None:
     """Measure the replays of each trial that is done and was not measured yet; write `BENCH/fidelity.csv`.
 
     Raises `UserError`, before any is measured, where no trial is done or one has let go of its networks; and where none
@@ -34,7 +34,7 @@ def replay_bench(folder: Path, count: int, *, as_json: bool) -> None:
     store = BenchStore(folder)
     for root in revisit(store, f"{FOLDER}/{FIDELITY}"):
         with progress_bar() as bar:
-            write_replays(Store(root), count, bar)
+            write_replays(Store(root), count, held_out, bar)
     found = fidelity_of(store)
     if found.empty:
         raise UserError(f"{folder}: no trial that is done makes replays; run a suite with smdr in it")

@@ -29,7 +29,7 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
     name: str, run_tiny: Run, small: Small, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = run_tiny(strategy=small(name))
-    replay(folder, 4, as_json=True)
+    replay(folder, 4, None, as_json=True)
     assert sorted(path.name for path in (folder / "replays").iterdir()) == ["A.png", "B.png", "all.png", "fidelity.csv"]
     with Image.open(folder / "replays" / "all.png") as picture:
         assert picture.size == (954, 360)
@@ -41,10 +41,19 @@ def test_a_run_has_a_grid_for_each_past_site_and_a_table(
     assert (table["nearer_low"] <= table["nearer_high"]).all()
 
 
+@pytest.mark.parametrize(("held_out", "patients"), [(None, 1), (5, 5)])
+def test_replays_are_judged_by_the_cases_that_the_run_scores_or_by_as_many_as_asked(
+    held_out: int | None, patients: int, run_tiny: Run, small: Small
+) -> None:
+    folder = run_tiny(strategy=small("smdr"))
+    replay(folder, 3, held_out, as_json=True)
+    assert list(pd.read_csv(folder / "replays" / "fidelity.csv")["patients"]) == [patients, patients]
+
+
 def test_a_generator_that_makes_both_at_once_is_not_asked_for_images_of_masks(run_tiny: Run, small: Small) -> None:
     settings = small("smdr")
     folder = run_tiny(strategy=settings | {"diffusion": {**settings["diffusion"], "order": "joint"}})
-    replay(folder, 3, as_json=True)
+    replay(folder, 3, None, as_json=True)
     table = pd.read_csv(folder / "replays" / "fidelity.csv")
     assert table[["painted_hits", "painted_dice", "painted_nearer"]].isna().all(axis=None)
 
@@ -59,14 +68,14 @@ def test_80_columns_hold_the_table() -> None:
 
 def test_pictures_in_colour_with_two_structures(run_tiny: Run, small: Small) -> None:
     folder = run_tiny(task="fundus", strategy=small("smdr"))
-    replay(folder, 3, as_json=False)
+    replay(folder, 3, None, as_json=False)
     with Image.open(folder / "replays" / "A.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 500
 
 
 def test_progress_says_what_is_done_and_counts_to_its_end(run_tiny: Run, small: Small) -> None:
     progress = Counted()
-    write_replays(Store(run_tiny(strategy=small("smdr"))), 3, progress)
+    write_replays(Store(run_tiny(strategy=small("smdr"))), 3, None, progress)
     assert progress.count == progress.total == len(progress.said) - 1
     assert progress.said[0] == "making replays"
     assert progress.said[-1] == "judging replays of B"
@@ -79,7 +88,7 @@ def test_the_same_run_replays_the_same_on_any_number_of_threads(run_tiny: Run, s
     for number in (1, 2):
         torch.set_num_threads(number)
         try:
-            replay(folder, 3, as_json=False)
+            replay(folder, 3, None, as_json=False)
             assert torch.get_num_threads() == number
         finally:
             torch.set_num_threads(threads)
@@ -89,4 +98,4 @@ def test_the_same_run_replays_the_same_on_any_number_of_threads(run_tiny: Run, s
 
 def test_a_strategy_without_replays_says_so(run_tiny: Run) -> None:
     with pytest.raises(UserError, match="'finetune' makes none"):
-        replay(run_tiny(), 4, as_json=False)
+        replay(run_tiny(), 4, None, as_json=False)
