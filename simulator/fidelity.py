@@ -39,6 +39,9 @@ class SitePictures:
     patients: whose each held-out image is, for slices of one patient are not independent of each other
     painted: images float32 [N, C, H, W] in 0..1 that the site's generator made for the masks of the held-out ones,
         where it makes the mask first
+    rescanned: what the other sites trained on, as this one's scanner sees it, float32 [N, C, H, W] in 0..1: site
+        classifiers are taught these too, where a source has them, and so can't know a site by what lies before its
+        scanner, which replays share where masks are shared
     """
 
     trained: Pictures
@@ -46,6 +49,7 @@ class SitePictures:
     replayed: Pictures
     patients: Sequence[str]
     painted: Tensor | None = None
+    rescanned: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +155,7 @@ def train_judges(sites: Sequence[SitePictures], setting: Setting, progress: Prog
 
     Begins the progress of all that there is to do: the training, and a step for each site whose replays are judged.
     """
-    real = [
-        RealImages(trained=site.trained.images, held_out=site.held_out.images, patients=site.patients) for site in sites
-    ]
+    real = [RealImages(shown=_shown(site), held_out=site.held_out.images, patients=site.patients) for site in sites]
     folds = folds_of(real)
     progress.begin(1 + len(set(folds.values())) + len(sites), 0)
     progress.doing("training the segmenter that judges")
@@ -165,6 +167,11 @@ def train_judges(sites: Sequence[SitePictures], setting: Setting, progress: Prog
     progress.advance()
     panel = train_panel(real, folds, setting, progress)
     return Judges(segmenter=segmenter, panel=panel, seed=seed_of(setting.seed, "nearest"))
+
+
+def _shown(site: SitePictures) -> Tensor:
+    trained = site.trained.images
+    return trained if site.rescanned is None else torch.cat([trained, site.rescanned])
 
 
 def ratio(near: Distances, usual: Distances) -> float:

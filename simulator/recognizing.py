@@ -22,9 +22,13 @@ FOLDS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class RealImages:
-    """A site's images float32 [N, C, H, W] in 0..1: those it trained on, and others, with whose each of them is."""
+    """A site's images float32 [N, C, H, W] in 0..1: some that are shown to all classifiers, and those held out.
 
-    trained: Tensor
+    shown: those it trained on, and, where the source can show them, what other sites trained on as its scanner sees it
+    patients: whose each held-out image is
+    """
+
+    shown: Tensor
     held_out: Tensor
     patients: Sequence[str]
 
@@ -81,8 +85,7 @@ def train_panel(sites: Sequence[RealImages], folds: dict[str, int], setting: Set
 
 def _without(sites: Sequence[RealImages], setting: Setting, folds: dict[str, int], fold: int) -> nn.Module:
     shown = [
-        torch.cat([site.trained, site.held_out[[folds[patient] != fold for patient in site.patients]]])
-        for site in sites
+        torch.cat([site.shown, site.held_out[[folds[patient] != fold for patient in site.patients]]]) for site in sites
     ]
     return site_classifier(setting, shown, most=ENOUGH)
 

@@ -27,6 +27,7 @@ from simulator.terminal import narrow_table, out, progress_bar
 from sites.errors import UserError
 from sites.files import write_whole
 from sites.seeds import seed_of, seeded
+from sites.stream import Rescanning
 from strategies.common.denoising import paint
 from strategies.common.diffusion import Generator
 from strategies.common.segmenter import slices_of
@@ -67,10 +68,8 @@ def write_replays(store: Store, count: int, held_out: int | None, progress: Prog
     progress.doing("making replays")
     with seeded(schedule.setting.seed):
         generators = server.generators()
-        sites = {
-            site: _pictures(schedule, site, held_out, Pictures(*pairs), generators.get(site))
-            for site, pairs in server.replays(count).items()
-        }
+        replays = server.replays(count)
+        sites = {site: _pictures(schedule, site, held_out, replays, generators.get(site)) for site in replays}
         if not sites:
             return []
         table = measure(sites, schedule.setting, progress)
@@ -79,7 +78,7 @@ def write_replays(store: Store, count: int, held_out: int | None, progress: Prog
 
 
 def _pictures(
-    schedule: Schedule, site: str, count: int, replayed: Pictures, generator: Generator | None
+    schedule: Schedule, site: str, count: int, replays: Mapping[str, tuple[Tensor, Tensor]], generator: Generator | None
 ) -> SitePictures:
     visits = schedule.timeline.visits[site]
     trained = [case for visit in visits for case in schedule.source.train(site, visit.first, visit.count)]
@@ -88,10 +87,21 @@ def _pictures(
     return SitePictures(
         trained=Pictures(*slices_of(trained)),
         held_out=held_out,
-        replayed=replayed,
+        replayed=Pictures(*replays[site]),
         patients=[case.patient for case in cases for _ in case.images],
         painted=_painted(generator, held_out.masks, seed_of(schedule.setting.seed, "painted", site)),
+        rescanned=_rescanned(schedule, site, [other for other in replays if other != site]),
     )
+
+
+def _rescanned(schedule: Schedule, scanner: str, others: Sequence[str]) -> Tensor | None:
+    """Return the training images of other sites as this site's scanner sees them, where the source can show that."""
+    source = schedule.source
+    if not isinstance(source, Rescanning) or not others:
+        return None
+    visits = [(site, visit) for site in others for visit in schedule.timeline.visits[site]]
+    seen = [case for site, visit in visits for case in source.rescan(scanner, site, visit.first, visit.count)]
+    return slices_of(seen)[0]
 
 
 def _painted(generator: Generator | None, masks: Tensor, seed: int) -> Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 from torch import Tensor
@@ -68,6 +68,18 @@ class Source(Protocol):
 
     def held_out(self, site: str, count: int) -> tuple[Case, ...]:
         """Return the first `count` held-out cases of a site, or all where it has fewer (never none)."""
+        ...
+
+
+@runtime_checkable
+class Rescanning(Protocol):
+    """What a source of simulated scanners may also offer: one site's cases as another site's scanner sees them.
+
+    A source does where its sites differ in more than their scanners, so that the two can be told apart.
+    """
+
+    def rescan(self, scanner: str, site: str, first: int, count: int) -> tuple[Case, ...]:
+        """Return training cases of a site, numbered as in `Source.train`, as the scanner of `scanner` sees them."""
         ...
 
 

@@ -117,13 +117,21 @@ class Brain:
         Raises:
             SourceError: the site is unknown, or has fewer cases
         """
+        return self.rescan(site, site, first, count)
+
+    def rescan(self, scanner: str, site: str, first: int, count: int) -> tuple[Case, ...]:
+        """Return the same cases of a site as another site's scanner sees them: sites hold other slabs of the head.
+
+        Raises:
+            SourceError: a site is unknown, or has fewer cases
+        """
         blocks = self._train[_known(site)]
         if first + count > len(blocks):
             raise SourceError(
                 f"brain: site {site} is asked for training cases {first} to {first + count - 1}, but has "
                 f"{len(blocks)}: ask for fewer in the schedule, or lower `slices` (now {self._config.slices})"
             )
-        return tuple(self._case(site, block) for block in blocks[first : first + count])
+        return tuple(self._case(_known(scanner), block) for block in blocks[first : first + count])
 
     def held_out(self, site: str, count: int) -> tuple[Case, ...]:
         """Return the first `count` held-out cases as the site's scanner sees them; any first few cover the head.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from simulator import fidelity, recognizing
 from simulator.fidelity import (
     Fidelity,
     Judges,
@@ -115,6 +117,29 @@ def test_copies_that_were_moved_still_do() -> None:
 
 def test_another_sites_replays_miss() -> None:
     assert measured("another site's").hits < 0.1
+
+
+def test_shown_what_the_others_hold_the_classifiers_know_a_site_by_its_scanner_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Site A holds one half of the patients, B the other, who are far brighter; A's replays are of B's patients."""
+
+    def brighter(pictures: Pictures) -> Pictures:
+        return Pictures(pictures.images * 0.5 + 0.5, pictures.masks)
+
+    for module in (fidelity, recognizing):
+        monkeypatch.setattr(module, "PASSES", 20)
+    hits = {}
+    for shown in (False, True):
+        a = replays_of("A", brighter(pictures("A", 100)), pictures("A", 50))
+        b = replays_of("B", brighter(pictures("B", 100)), pictures("B", 50))
+        b = replace(b, trained=brighter(b.trained), held_out=brighter(b.held_out), patients=a.patients)
+        if shown:
+            a = replace(a, rescanned=brighter(pictures("A", 0)).images)
+            b = replace(b, rescanned=pictures("B", 0).images)
+        hits[shown] = train_judges([a, b], SETTING, Silence()).fidelity("A", 0, a).hits
+    assert hits[False] < 0.2
+    assert hits[True] > 0.9
 
 
 def test_one_picture_again_and_again_is_not_diverse() -> None:

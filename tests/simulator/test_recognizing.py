@@ -27,7 +27,7 @@ def panel(setting: Setting) -> Panel:
     held_out = {"A": (stripes(2, 0), stripes(8, 1)), "B": (stripes(8, 0), stripes(2, 1))}
     sites = [
         RealImages(
-            trained=torch.zeros(0, 1, 16, 16),
+            shown=torch.zeros(0, 1, 16, 16),
             held_out=torch.cat(patients),
             patients=[f"{site}-{number // 8}" for number in range(16)],
         )
@@ -46,7 +46,7 @@ def test_a_held_out_image_is_judged_by_one_that_never_saw_its_patient(plain: Set
 def test_who_is_held_out_at_two_sites_is_in_one_fold(patients: int, classifiers: int, plain: Setting) -> None:
     names = [str(number) for number in range(patients)]
     sites = [
-        RealImages(trained=torch.rand(2, 1, 16, 16), held_out=torch.rand(patients, 1, 16, 16), patients=names)
+        RealImages(shown=torch.rand(2, 1, 16, 16), held_out=torch.rand(patients, 1, 16, 16), patients=names)
         for _ in range(2)
     ]
     setting = replace(plain, budget=Budget(iterations=1, batch=240, learning_rate=1e-2))

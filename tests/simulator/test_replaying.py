@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from simulator.fidelity import Fidelity
+from simulator import replaying
+from simulator.fidelity import Fidelity, SitePictures
 from simulator.replaying import fidelity_table, replay, write_replays
 from simulator.store import Store
 from sites.errors import UserError
+from sites.sources.brain import Brain
+from strategies.common.segmenter import slices_of
 from tests.simulator.counted import Counted
 
 Run = Callable[..., Path]
@@ -48,6 +51,26 @@ def test_replays_are_judged_by_the_cases_that_the_run_scores_or_by_as_many_as_as
     folder = run_tiny(strategy=small("smdr"))
     replay(folder, 3, held_out, as_json=True)
     assert list(pd.read_csv(folder / "replays" / "fidelity.csv")["patients"]) == [patients, patients]
+
+
+def test_classifiers_are_shown_what_other_sites_hold_where_the_source_can_show_it(
+    run_tiny: Run, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Mapping[str, SitePictures]] = []
+    monkeypatch.setattr(replaying, "measure", lambda sites, *_: measured.append(sites) or [])
+    head = {"task": "brain", "source": {"kind": "brain", "size": 32, "slices": 2}}
+    stores = [
+        Store(run_tiny(name, strategy=small("smdr"), **keys)) for name, keys in {"one": {}, "other": head}.items()
+    ]
+    for store in stores:
+        write_replays(store, 3, None, Counted())
+    phantom, brain = measured
+    assert phantom["B"].rescanned is None
+    source = stores[1].schedule().source
+    assert isinstance(source, Brain)
+    held = len(brain["A"].trained.images) // 2
+    assert brain["B"].rescanned is not None
+    assert torch.equal(brain["B"].rescanned, slices_of(source.rescan("B", "A", 0, held))[0])
 
 
 def test_a_generator_that_makes_both_at_once_is_not_asked_for_images_of_masks(run_tiny: Run, small: Small) -> None:

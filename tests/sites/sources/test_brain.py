@@ -84,6 +84,15 @@ def apart(source: Brain, site: str) -> float:
     return float(torch.stack([(a.images - b.images).abs().mean() for a, b in pairs]).mean())
 
 
+def test_another_scanner_sees_the_same_slabs_as_it_sees_its_own() -> None:
+    source = opened()
+    own, seen = source.train("B", 1, 2), source.rescan("D", "B", 1, 2)
+    assert same(source.rescan("B", "B", 1, 2), own)
+    assert [case.patient for case in seen] == [case.patient for case in own]
+    assert not same(seen, own)
+    assert {case.spacing for case in seen} == {case.spacing for case in source.train("D", 0, 2)}
+
+
 @pytest.mark.parametrize("site", list("BCDEF"))
 def test_the_shift_alone_sets_sites_apart(site: str) -> None:
     alike, shifted, far = opened(shift=0.0), opened(), opened(shift=1.0)
@@ -100,6 +109,8 @@ def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         opened().held_out("G", 1)
     with pytest.raises(SourceError, match="site B is asked for training cases 3 to 4, but has 4"):
         opened().train("B", 3, 2)
+    with pytest.raises(SourceError, match="no site 'G'"):
+        opened().rescan("G", "B", 0, 1)
     brain.head.cache_clear()
     monkeypatch.setattr(brain, "find_spec", lambda _: None)
     with pytest.raises(SourceError, match=r"pip install 'wardround\[brain\]'"):
