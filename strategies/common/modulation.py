@@ -46,6 +46,9 @@ class ModulationConfig(StrategyConfig):
     masks: of past sites' replays: those that were generated; such as the segmenter finds in the images before a turn
         (`segmented`; so Shin et al., NeurIPS 2017, label replays); or those of all sites' generators in equal parts
         (`shared`), where sites differ in how images look rather than in anatomy. This needs the mask made first
+    keep: share of a site's replays that are kept, those which a classifier, taught the replays of all sites, takes for
+        its own most surely; more are made, so that `replays` are left (try 0.8 where sites have few slices; all by
+        default)
     virtual: pairs made between the prompts of two past sites, besides
     """
 
@@ -59,6 +62,7 @@ class ModulationConfig(StrategyConfig):
     calibration: int = Field(default=0, ge=0)
     replays: int = Field(default=128, ge=1)
     masks: Literal["generated", "segmented", "shared"] = "generated"
+    keep: float = Field(default=1.0, gt=0, le=1)
     virtual: int = Field(default=0, ge=0)
     alignment: AlignmentConfig = AlignmentConfig()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from strategies.common.alignment import Domain
 from strategies.common.denoising import paint, sample, sample_masks
 from strategies.common.diffusion import Generator
 from strategies.common.modulation import ModulationConfig, new_generator
+from strategies.common.recognition import most_recognised
 from strategies.common.retention import put
 from strategies.setting import Setting
 
@@ -25,9 +27,20 @@ def make_replays(
 ) -> dict[str, Domain]:
     """Make `count` pairs for each site, as `config.masks` says; the same weights make the same pairs.
 
+    Where only a share is to be kept (`config.keep`), more are made, and those kept that show best whose they are.
+
     made: pairs made before with the same weights, by whose look and whose masks they have; new ones are added
     """
     made = {} if made is None else made
+    if config.keep == 1:
+        return _make(config, setting, weights, count, made)
+    more = _make(config, setting, weights, ceil(count / config.keep), made)
+    return most_recognised(more, count, seed_of(setting.seed, "recognition", *weights))
+
+
+def _make(
+    config: ModulationConfig, setting: Setting, weights: Mapping[str, Weights], count: int, made: Made
+) -> dict[str, Domain]:
     if config.masks == "shared":
         return _with_shared_masks(config, setting, weights, count, made)
     new = {site: own for site, own in weights.items() if (site, site) not in made}

@@ -77,3 +77,22 @@ def test_no_pair_is_made_twice(plain: Setting) -> None:
     make_replays(config(**SHARED), plain, weights(plain, {"A": 0.0, "B": 0.02}), COUNT, kept)
     assert kept["A", "A"] is first
     assert set(kept) == {("A", "A"), ("A", "B"), ("B", "A"), ("B", "B")}
+
+
+@pytest.mark.parametrize("masks", ["generated", "shared"])
+def test_what_is_kept_is_part_of_more_that_are_made(masks: str, plain: Setting) -> None:
+    sites, settings = {"A": 0.0, "B": 0.02}, {"masks": masks}
+    kept = made(plain, {**settings, "keep": 0.5}, **sites)
+    more = make_replays(config(**settings), plain, weights(plain, sites), 2 * COUNT)
+    for site, pairs in kept.items():
+        assert len(pairs.images) == len(pairs.masks) == COUNT
+        assert all(any(torch.equal(one, each) for each in more[site].images) for one in pairs.images)
+
+
+def test_what_is_kept_is_the_same_whether_made_before_or_at_once(plain: Setting) -> None:
+    settings, made_before = config(keep=0.5), Made()
+    make_replays(settings, plain, weights(plain, {"A": 0.0}), COUNT, made_before)
+    both = weights(plain, {"A": 0.0, "B": 0.02})
+    in_turn = make_replays(settings, plain, both, COUNT, made_before)
+    at_once = make_replays(settings, plain, both, COUNT)
+    assert all(same(in_turn[site], at_once[site]) for site in both)
